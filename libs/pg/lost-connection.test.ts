@@ -1,0 +1,382 @@
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Client, DatabaseError, type Pool } from "pg";
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { createEmptyDatabase } from "#test/support/empty-database.ts";
+import { openPool } from "./pool.ts";
+import type { Statement } from "./statement.ts";
+import { runForTenant, runTransaction } from "./tenant-transaction.ts";
+import { NotConnectedError, OutcomeUnknownError } from "./transaction-errors.ts";
+
+const options = { tenantId: "acme", timeoutMs: 5_000 };
+const stack = new AsyncDisposableStack();
+/** Straight to the database. */
+let admin: Pool;
+/** One connection, through the proxy. */
+let pool: Pool & AsyncDisposable;
+let proxy: Proxy;
+let idleErrors: Error[];
+
+beforeAll(async () => {
+  const database = stack.use(await createEmptyDatabase());
+  admin = stack.use(open(database.url));
+  proxy = stack.use(await startProxy(database.url));
+  await admin.query(`
+    CREATE TABLE notes (id int PRIMARY KEY);
+    CREATE TABLE slow_commits (id int);
+    CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(30); RETURN NULL; END';
+    CREATE CONSTRAINT TRIGGER sleep AFTER INSERT ON slow_commits
+      DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION sleep()`);
+});
+
+afterAll(() => stack.disposeAsync());
+
+beforeEach(async () => {
+  await pool?.[Symbol.asyncDispose]();
+  await admin.query("TRUNCATE notes, slow_commits");
+  proxy.reset();
+  idleErrors = [];
+  pool = stack.use(open(proxy.tcpUrl));
+});
+
+test.each(["tcpUrl", "unixUrl"] as const)(
+  "a transaction of three statements is one round trip by %s, also when they are prepared in it",
+  async (url) => {
+    await using other = open(proxy[url]);
+    await other.query("SELECT 1");
+    const statements = [insert(1), insert(2), select];
+
+    proxy.reset();
+    await runForTenant(other, options, statements.slice(0, 1));
+    const first = proxy.writes();
+    proxy.reset();
+    await runForTenant(other, options, [insert(3), insert(2), select]);
+    const second = proxy.writes();
+
+    expect([first, second]).toEqual([1, 1]);
+  },
+);
+
+test("when the answer to a commit is lost the outcome is unknown, and it was committed", async () => {
+  proxy.cutBefore("server", "COMMIT\0");
+
+  const error = await failure(runForTenant(pool, options, [insert(1)]));
+
+  expect(error).toBeInstanceOf(OutcomeUnknownError);
+  expect(await stored()).toEqual([1]);
+  await expectHealthy();
+});
+
+test("when the transaction is lost on its way the outcome is unknown, and nothing was committed", async () => {
+  await pool.query("SELECT 1");
+  proxy.cutBefore("client", "BEGIN");
+
+  const error = await failure(runForTenant(pool, options, [insert(1)]));
+
+  expect(error).toBeInstanceOf(OutcomeUnknownError);
+  expect(await stored()).toEqual([]);
+  await expectHealthy();
+});
+
+test("when a read-only transaction is lost it is safe to try again", async () => {
+  proxy.cutBefore("server", "COMMIT\0");
+
+  const error = await failure(runForTenant(pool, { ...options, readOnly: true }, [select]));
+
+  expect(error).toBeInstanceOf(NotConnectedError);
+  await expectHealthy();
+});
+
+test("a refused statement is known to have failed, even if the connection is lost right after", async () => {
+  await runForTenant(pool, options, [insert(1)]);
+  proxy.cutBefore("server", "ROLLBACK\0");
+
+  const error = await failure(runForTenant(pool, options, [insert(1)]));
+
+  expect(error).toBeInstanceOf(DatabaseError);
+  expect(error).toMatchObject({ code: "23505", constraint: "notes_pkey" });
+  await expectHealthy();
+});
+
+test("a COMMIT that is answered with ROLLBACK is a failure", async () => {
+  proxy.rewrite("COMMIT\0", "ABORT \0");
+
+  await expect(runForTenant(pool, options, [insert(1)])).rejects.toThrow("rolled back");
+
+  expect(await stored()).toEqual([]);
+  proxy.reset();
+  await expectHealthy();
+});
+
+test("if BEGIN is refused, statements that ran outside of a transaction leave the outcome unknown", async () => {
+  proxy.rewrite("BEGIN ISOLATION", "BEGUN ISOLATION");
+
+  const error = await failure(runForTenant(pool, options, [insert(1), insert(1)]));
+
+  expect(error).toBeInstanceOf(OutcomeUnknownError);
+  expect(await stored()).toEqual([1]);
+});
+
+test("if BEGIN is refused and no statement succeeded, the refusal is thrown", async () => {
+  await admin.query("INSERT INTO notes VALUES (1)");
+  proxy.rewrite("BEGIN ISOLATION", "BEGUN ISOLATION");
+
+  await expect(runForTenant(pool, options, [insert(1)])).rejects.toMatchObject({ code: "42601" });
+});
+
+test("a connection that is killed while idle is told of and replaced", async () => {
+  const pid = await backendPid();
+  await admin.query("SELECT pg_terminate_backend($1)", [pid]);
+  await vi.waitFor(() => expect(idleErrors).toHaveLength(1), { timeout: 5_000, interval: 5 });
+
+  await runForTenant(pool, options, [insert(1)]);
+
+  expect(idleErrors[0]).toMatchObject({ code: "57P01" });
+  expect(await stored()).toEqual([1]);
+});
+
+test.each([
+  ["in a statement", [{ name: "sleep", text: "SELECT pg_sleep(30)", values: [] }]],
+  ["in the commit", [{ name: "slow_commit", text: "INSERT INTO slow_commits VALUES (1)", values: [] }]],
+])("a connection that is killed %s leaves the outcome unknown", async (_where, statements) => {
+  const failed = failure(runForTenant(pool, options, statements));
+  const pid = await sleepingPid();
+  await admin.query("SELECT pg_terminate_backend($1)", [pid]);
+
+  const error = await failed;
+
+  expect(error).toBeInstanceOf(OutcomeUnknownError);
+  expect(error).toMatchObject({ cause: { code: "57P01" } });
+  await expectHealthy();
+});
+
+test("a commit that is cancelled leaves the outcome unknown, and the connection usable", async () => {
+  const pid = await backendPid();
+  const failed = failure(
+    runForTenant(pool, options, [
+      { name: "slow_commit", text: "INSERT INTO slow_commits VALUES (1)", values: [] },
+    ]),
+  );
+  await admin.query("SELECT pg_cancel_backend($1)", [await sleepingPid()]);
+
+  const error = await failed;
+
+  expect(error).toBeInstanceOf(OutcomeUnknownError);
+  expect(error).toMatchObject({ cause: { code: "57014" } });
+  expect(await backendPid()).toBe(pid);
+});
+
+test("a commit that hangs is given up half a second after the time is over", async () => {
+  const started = performance.now();
+
+  const error = await failure(
+    runForTenant(pool, { ...options, timeoutMs: 100 }, [
+      { name: "slow_commit", text: "INSERT INTO slow_commits VALUES (1)", values: [] },
+    ]),
+  );
+
+  expect(error).toBeInstanceOf(OutcomeUnknownError);
+  expect(performance.now() - started).toBeLessThan(1_500);
+  await expectHealthy();
+  await admin.query("SELECT pg_terminate_backend($1)", [await sleepingPid()]);
+});
+
+test("a frozen server leaves the outcome unknown in time, and the pool recovers", async () => {
+  const pid = await backendPid();
+  process.kill(pid, "SIGSTOP");
+  try {
+    const started = performance.now();
+    const error = await failure(runForTenant(pool, { ...options, timeoutMs: 100 }, [insert(1)]));
+
+    expect(error).toBeInstanceOf(OutcomeUnknownError);
+    expect(performance.now() - started).toBeLessThan(1_500);
+    await expectHealthy();
+  } finally {
+    process.kill(pid, "SIGCONT");
+  }
+  await expectHealthy();
+});
+
+test("a server that cannot be reached, or does not let us in, was sent nothing", async () => {
+  const nowhere = new URL(proxy.tcpUrl);
+  nowhere.port = "1";
+  await using unreachable = open(nowhere.href);
+  const missing = new URL(proxy.tcpUrl);
+  missing.pathname = "/missing";
+  await using unknown = open(missing.href);
+
+  const errors = [
+    await failure(runForTenant(unreachable, options, [insert(1)])),
+    await failure(runForTenant(unknown, options, [insert(1)])),
+  ];
+
+  expect(errors).toEqual([expect.any(NotConnectedError), expect.any(NotConnectedError)]);
+  expect(errors).toMatchObject([{ cause: { code: "ECONNREFUSED" } }, { cause: { code: "3D000" } }]);
+});
+
+test("a server that accepts connections and says nothing was sent nothing, in the time left", async () => {
+  const silent = createServer(() => {}).listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  const { port } = silent.address() as AddressInfo; // It listens on TCP.
+  await using other = open(`postgresql://nobody@127.0.0.1:${port}/none`, "test", 50);
+  const started = performance.now();
+
+  const error = await failure(runForTenant(other, { ...options, timeoutMs: 100 }, [insert(1)]));
+
+  expect(error).toBeInstanceOf(NotConnectedError);
+  expect(performance.now() - started).toBeLessThan(1_000);
+  silent.close();
+});
+
+test("closing a pool lets a transaction under way finish, and leaves no connection behind", async () => {
+  const other = open(proxy.tcpUrl, "closing");
+  const written = runForTenant(other, options, [
+    { name: "nap", text: "SELECT pg_sleep(0.2)", values: [] },
+    insert(1),
+  ]);
+  await sleepingPid();
+
+  await other[Symbol.asyncDispose]();
+
+  await written;
+  expect(await stored()).toEqual([1]);
+  expect(proxy.openConnections("closing")).toBe(0);
+  await expect(runForTenant(other, options, [insert(2)])).rejects.toThrow(NotConnectedError);
+});
+
+test("closing a pool cuts a connection that does not come back", async () => {
+  const other = open(proxy.tcpUrl, "closing", 50);
+  const kept = await other.connect();
+
+  await other[Symbol.asyncDispose]();
+
+  await expect(kept.query("SELECT 1")).rejects.toThrow("is not queryable");
+  expect(proxy.openConnections("closing")).toBe(0);
+  kept.release();
+});
+
+const select: Statement = { name: "select_notes", text: "SELECT id FROM notes ORDER BY id", values: [] };
+
+function insert(id: number): Statement {
+  return { name: "insert_note", text: "INSERT INTO notes VALUES ($1)", values: [id] };
+}
+
+function open(url: string, applicationName = "test", drainMs = 5_000): Pool & AsyncDisposable {
+  return openPool({
+    url,
+    max: 1,
+    applicationName,
+    connectTimeoutMs: 5_000,
+    drainMs,
+    onError: (error) => idleErrors.push(error),
+  });
+}
+
+async function failure(running: Promise<unknown>): Promise<unknown> {
+  return running.then(
+    () => expect.fail("it succeeded"),
+    (error: unknown) => error,
+  );
+}
+
+async function expectHealthy(): Promise<void> {
+  const [result] = await runForTenant(pool, options, [{ name: "one", text: "SELECT 1 AS one", values: [] }]);
+  expect(result?.rows).toEqual([{ one: 1 }]);
+  expect(pool.totalCount).toBe(1);
+}
+
+async function stored(): Promise<number[]> {
+  return (await admin.query("SELECT id FROM notes ORDER BY id")).rows.map((row) => row.id);
+}
+
+async function backendPid(): Promise<number> {
+  const pid = { name: "pid", text: "SELECT pg_backend_pid() AS pid", values: [] };
+  return (await runTransaction(pool, { timeoutMs: 5_000 }, [pid]))[0]?.rows[0].pid;
+}
+
+/** Of the backend in this database that sleeps, once there is one. */
+async function sleepingPid(): Promise<number> {
+  const text =
+    "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
+  return vi.waitFor(
+    async () => {
+      const { rows } = await admin.query(text);
+      expect(rows).toHaveLength(1);
+      return rows[0].pid;
+    },
+    { timeout: 5_000, interval: 5 },
+  );
+}
+
+type Side = "client" | "server";
+
+interface Proxy extends AsyncDisposable {
+  readonly tcpUrl: string;
+  readonly unixUrl: string;
+  /** How often the client sent something since the last reset. */
+  writes(): number;
+  /** Connections that are open, by the application name in their first message. */
+  openConnections(applicationName: string): number;
+  /** Drops the connection once `side` says `text`, which and whose rest does not arrive. Counts once. */
+  cutBefore(side: Side, text: string): void;
+  /** Replaces what the client sends. Both are of one length. */
+  rewrite(from: string, to: string): void;
+  reset(): void;
+}
+
+/** Stands between a client and the database of `url`, over TCP and over a Unix socket. */
+async function startProxy(url: string): Promise<Proxy> {
+  const { host, port, user = "", password, database = "" } = new Client(url);
+  const folder = await mkdtemp(join(tmpdir(), "proxy-"));
+  const sockets = new Map<Socket, string>();
+  let writes = 0;
+  let cut: { side: Side; text: string } | undefined;
+  let replacement: { from: string; to: string } | undefined;
+
+  const serve = (client: Socket) => {
+    const server = host.startsWith("/") ? connect(`${host}/.s.PGSQL.${port}`) : connect(port, host);
+    const drop = () => {
+      client.destroy();
+      server.destroy();
+      sockets.delete(client);
+    };
+    const pass = (side: Side, to: Socket) => (chunk: Buffer) => {
+      let text = chunk.toString("latin1");
+      if (side === "client") writes += 1;
+      if (side === "client" && replacement) text = text.replace(replacement.from, replacement.to);
+      const at = cut?.side === side ? text.indexOf(cut.text) : -1;
+      if (at === -1) return to.write(text, "latin1");
+      cut = undefined;
+      return to.write(text.slice(0, at), "latin1", drop);
+    };
+    client.once("data", (first: Buffer) => sockets.set(client, first.toString("latin1")));
+    client.on("data", pass("client", server)).on("close", drop).on("error", drop);
+    server.on("data", pass("server", client)).on("close", drop).on("error", drop);
+  };
+  const overTcp = createServer(serve).listen(0, "127.0.0.1");
+  const overUnix = createServer(serve).listen(join(folder, ".s.PGSQL.5432"));
+  await Promise.all([once(overTcp, "listening"), once(overUnix, "listening")]);
+  const { port: tcpPort } = overTcp.address() as AddressInfo; // It listens on TCP.
+  const who = password ? `${user}:${encodeURIComponent(password)}` : user;
+  return {
+    tcpUrl: `postgresql://${who}@127.0.0.1:${tcpPort}/${database}`,
+    unixUrl: `postgresql://${who}@${encodeURIComponent(folder)}/${database}`,
+    writes: () => writes,
+    openConnections: (name) => [...sockets.values()].filter((first) => first.includes(`\0${name}\0`)).length,
+    cutBefore: (side, text) => (cut = { side, text }),
+    rewrite: (from, to) => (replacement = { from, to }),
+    reset() {
+      writes = 0;
+      cut = undefined;
+      replacement = undefined;
+    },
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets.keys()) socket.destroy();
+      for (const server of [overTcp, overUnix]) await new Promise((resolve) => server.close(resolve));
+      await rm(folder, { recursive: true });
+    },
+  };
+}

@@ -1,0 +1,41 @@
+import { Client } from "pg";
+
+export interface SessionOptions {
+  /** `postgresql://user:password@host:port/database`, or with a socket folder: `postgresql://user@%2Ffolder/database`. */
+  readonly url: string;
+  /** Shown in `pg_stat_activity`. */
+  readonly applicationName: string;
+  readonly connectTimeoutMs: number;
+  /** Hears of the connection's death, also between queries; it is not to be used afterwards. */
+  readonly onError: (error: Error) => void;
+}
+
+/** Time a goodbye may take before the socket is cut. */
+const goodbyeMs = 2_000;
+
+/**
+ * Opens one connection outside any pool, for what belongs to a session: session advisory locks, LISTEN.
+ *
+ * Throws what the driver throws when it cannot connect within `connectTimeoutMs`.
+ */
+export async function openSession(options: SessionOptions): Promise<Client & AsyncDisposable> {
+  const client = new Client({
+    connectionString: options.url,
+    application_name: options.applicationName,
+    connectionTimeoutMillis: options.connectTimeoutMs,
+    keepAlive: true,
+  });
+  client.on("error", options.onError);
+  await client.connect();
+  return Object.assign(client, { [Symbol.asyncDispose]: () => closeClient(client) });
+}
+
+/** Says goodbye, and cuts the socket of a server that does not hang up within two seconds. Never throws. */
+async function closeClient(client: Client): Promise<void> {
+  const cut = setTimeout(() => client.connection.stream.destroy(), goodbyeMs);
+  try {
+    await client.end();
+  } finally {
+    clearTimeout(cut);
+  }
+}

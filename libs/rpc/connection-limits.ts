@@ -1,0 +1,27 @@
+export interface ConnectionLimits {
+  /** Connections at a time; more are closed at once. */
+  readonly connectionsMax: number;
+  /** From connecting to the first bytes. */
+  readonly firstBytesMs: number;
+  /** From there to complete headers, or to the settings of an HTTP/2 session. */
+  readonly headersMs: number;
+  /** To a complete request, where it is one message. */
+  readonly requestMs: number;
+  /** A connection without a call is closed after this time. Clients should close theirs earlier. */
+  readonly idleMs: number;
+  readonly headerBytesMax: number;
+  readonly headersMax: number;
+  /** Calls at a time on one HTTP/2 session. */
+  readonly callsMax: number;
+}
+
+export const defaultLimits: ConnectionLimits = {
+  connectionsMax: 1_024,
+  firstBytesMs: 10_000,
+  headersMs: 10_000,
+  requestMs: 60_000,
+  idleMs: 300_000,
+  headerBytesMax: 16_384,
+  headersMax: 100,
+  callsMax: 128,
+};

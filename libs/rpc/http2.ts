@@ -1,0 +1,53 @@
+import { createServer, type ServerHttp2Session } from "node:http2";
+import type { Socket } from "node:net";
+
+import type { ConnectionLimits } from "./connection-limits.ts";
+import type { RequestListener } from "./request-listener.ts";
+
+export interface Http2 {
+  /** Serves a paused connection that another server has taken; the bytes that wait in it are read first. */
+  take(socket: Socket): void;
+  /**
+   * Sends GOAWAY: sessions end with the calls that have arrived. Those on their way are refused, which says that nothing
+   * was done for them. (A warning GOAWAY before the final one, as RFC 9113 has it, makes Node's own client fail them with
+   * a protocol error.)
+   */
+  close(): void;
+}
+
+export function createHttp2(limits: ConnectionLimits, onRequest: RequestListener): Http2 {
+  const sessions = new Set<ServerHttp2Session>();
+  const server = createServer(
+    {
+      settings: { maxConcurrentStreams: limits.callsMax, maxHeaderListSize: limits.headerBytesMax },
+      maxHeaderListPairs: limits.headersMax,
+    },
+    onRequest,
+  );
+  server.on("session", (session) => {
+    sessions.add(session);
+    session.once("close", () => sessions.delete(session));
+    session.on("error", () => {}); // Its end is told by `close`; without a listener it would end the process.
+    limitIdleness(session, limits);
+  });
+  return {
+    take: (socket) => void server.emit("connection", socket),
+    close() {
+      for (const session of sessions) session.close();
+    },
+  };
+}
+
+/** Ends a session that sends no settings, or that is without a call for long. */
+function limitIdleness(session: ServerHttp2Session, { headersMs, idleMs }: ConnectionLimits): void {
+  let calls = 0;
+  session.on("stream", (stream) => {
+    calls++;
+    stream.once("close", () => calls--);
+  });
+  session.on("timeout", () => {
+    if (calls === 0) session.destroy();
+  });
+  session.setTimeout(headersMs);
+  session.once("remoteSettings", () => session.setTimeout(idleMs));
+}

@@ -1,0 +1,121 @@
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+
+import { createLocalJWKSet, type JSONWebKeySet, type JWTVerifyGetKey } from "jose";
+
+/** One state of the key set. Another object means that the keys have changed. */
+export interface Keys {
+  readonly find: JWTVerifyGetKey;
+}
+
+export interface KeySet {
+  /** The keys to verify with; `undefined` while none could be loaded. */
+  current(): Promise<Keys | undefined>;
+  /** The keys after looking again, for one that was not among them; not more often than the source stands. */
+  renewed(): Promise<Keys | undefined>;
+}
+
+export interface KeySetOptions {
+  /** An http(s) URL, a file: URL or a path. */
+  readonly location: string;
+  readonly now: () => Date;
+  /** Told when loading failed; the keys that are known go on. */
+  readonly onFailure: (error: unknown) => void;
+}
+
+interface Source {
+  readonly load: () => Promise<string>;
+  /** How long keys are used before looking whether they have changed. */
+  readonly freshMs: number;
+  /** How long after an attempt the next one may come, when an unknown key or a failure asks for it. */
+  readonly cooldownMs: number;
+  /** Whether callers wait for the look, or go on with the keys that are known. */
+  readonly quick: boolean;
+}
+
+const fetchTimeoutMs = 5_000;
+const retryWithoutKeysMs = 1_000;
+const setBytesMax = 262_144;
+const keysMax = 100;
+
+/**
+ * A JWK set that is kept while its source cannot be reached: known keys go on, an unknown one is told at once. Changes
+ * are found within a second in a file and within five minutes at a URL, an added key earlier: when it is first asked for.
+ */
+export function createKeySet({ location, now, onFailure }: KeySetOptions): KeySet {
+  const source = /^https?:/.test(location) ? remote(location) : file(location);
+  let loaded: { readonly text: string; readonly keys: Keys } | undefined;
+  let attemptedAt = Number.NEGATIVE_INFINITY;
+  let loadedAt = Number.NEGATIVE_INFINITY;
+  let underway: Promise<void> | undefined;
+
+  async function load(): Promise<void> {
+    attemptedAt = now().getTime();
+    try {
+      const text = await source.load();
+      if (text !== loaded?.text) loaded = { text, keys: { find: createLocalJWKSet(readSet(text)) } };
+      loadedAt = attemptedAt;
+    } catch (error) {
+      onFailure(error);
+    }
+  }
+
+  async function loadUnlessWithin(pauseMs: number): Promise<void> {
+    if (underway === undefined && now().getTime() - attemptedAt < pauseMs) return;
+    underway ??= load().finally(() => {
+      underway = undefined;
+    });
+    await underway;
+  }
+
+  return {
+    async current() {
+      if (loaded === undefined) {
+        await loadUnlessWithin(retryWithoutKeysMs);
+      } else if (now().getTime() - loadedAt >= source.freshMs) {
+        const look = loadUnlessWithin(source.cooldownMs);
+        if (source.quick) await look;
+      }
+      return loaded?.keys;
+    },
+    async renewed() {
+      await loadUnlessWithin(source.cooldownMs);
+      return loaded?.keys;
+    },
+  };
+}
+
+function file(location: string): Source {
+  const path = location.startsWith("file:") ? fileURLToPath(location) : location;
+  return { load: () => readFile(path, "utf8"), freshMs: 1_000, cooldownMs: 1_000, quick: true };
+}
+
+function remote(url: string): Source {
+  return { load: () => download(url), freshMs: 300_000, cooldownMs: 30_000, quick: false };
+}
+
+async function download(url: string): Promise<string> {
+  const response = await fetch(url, {
+    redirect: "error",
+    signal: AbortSignal.timeout(fetchTimeoutMs),
+    headers: { accept: "application/jwk-set+json, application/json" },
+  });
+  if (response.status !== 200) throw new Error(`the key set's URL answered ${response.status}`);
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of response.body ?? []) {
+    bytes += chunk.byteLength;
+    if (bytes > setBytesMax) throw new Error(`the key set is larger than ${setBytesMax} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+function readSet(text: string): JSONWebKeySet {
+  // What is no key set is refused by createLocalJWKSet.
+  const set = JSON.parse(text) as JSONWebKeySet;
+  if (Array.isArray(set?.keys) && set.keys.length > keysMax) {
+    throw new Error(`the key set has more than ${keysMax} keys`);
+  }
+  return set;
+}

@@ -1,0 +1,9 @@
+import { createContextKey } from "@connectrpc/connect";
+
+/**
+ * Aborted as soon as the server begins to stop, while `context.signal` still lets calls finish. A stream without an end
+ * of its own looks at it, and ends, so that its caller goes elsewhere before the time for draining is up.
+ */
+export const stoppingKey = createContextKey<AbortSignal>(new AbortController().signal, {
+  description: "server stopping",
+});

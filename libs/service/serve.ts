@@ -1,0 +1,161 @@
+import {
+  getExtension,
+  hasExtension,
+  type DescFile,
+  type DescMethod,
+  type DescService,
+} from "@bufbuild/protobuf";
+import { Code, type ConnectRouter } from "@connectrpc/connect";
+import { createValidateInterceptor } from "@connectrpc/validate";
+import { authz } from "#libs/gen/caseflow/options/v1/authz_pb.ts";
+import type { MethodAuthz } from "#libs/rpc/authenticate.ts";
+import { createCallChain } from "#libs/rpc/call-chain.ts";
+import { createHealth } from "#libs/rpc/health.ts";
+import { listen } from "#libs/rpc/listen.ts";
+import { monitorHealth } from "#libs/rpc/monitor-health.ts";
+import { listenForOperations } from "#libs/rpc/operations-server.ts";
+import { reflectionRoutes } from "#libs/rpc/reflection.ts";
+import { createTokenVerifier } from "#libs/rpc/verify-token.ts";
+import type { Log } from "#libs/telemetry/log.ts";
+import { serverSpans } from "#libs/telemetry/server-spans.ts";
+import type { Release } from "./release.ts";
+
+/** The reasons that serving itself gives; a service's own come on top. */
+export type ServingReason =
+  | "UNAUTHENTICATED"
+  | "FORBIDDEN"
+  | "INVALID_REQUEST"
+  | "TOO_LARGE"
+  | "DEPENDENCY_DOWN";
+
+export interface ServeOptions<R extends string> {
+  readonly host: string;
+  readonly port: number;
+  readonly metricsPort: number;
+  /** How long calls under way may still take after `stop`. */
+  readonly drainMs: number;
+  readonly release: Release;
+  readonly jwks: URL;
+  readonly jwtIssuer: string;
+  readonly jwtAudience: string;
+  /** Everything that is served, for health and reflection. */
+  readonly services: readonly DescService[];
+  readonly routes: (router: ConnectRouter) => void;
+  readonly codeByReason: Readonly<Record<R | ServingReason, Code>>;
+  /** Resolves when the service can do its work. */
+  readonly probe: (signal: AbortSignal) => Promise<void>;
+  readonly log: Log;
+  readonly readMaxBytes: number;
+  readonly writeMaxBytes: number;
+}
+
+export interface Serving extends AsyncDisposable {
+  readonly url: string;
+  readonly metricsUrl: string;
+}
+
+const errorDomain = "caseflow";
+const probeEveryMs = 1_000;
+const probeTimeoutMs = 1_500;
+const clockToleranceSeconds = 5;
+
+/** What Connect itself refuses, by its code. */
+const connectReasons: Partial<Record<Code, ServingReason>> = {
+  [Code.InvalidArgument]: "INVALID_REQUEST",
+  [Code.ResourceExhausted]: "TOO_LARGE",
+};
+
+/**
+ * Serves RPCs with everything a service of ours has around its handlers: three protocols on one port, tokens, the authz
+ * option of each method, validation, error details, one log line a call, health, reflection, and probes on a second port.
+ *
+ * Disposing tells the world first (NOT_SERVING), lets calls under way end within `drainMs`, then closes both ports.
+ * Throws `PortTakenError`.
+ */
+export async function serve<R extends string>(options: ServeOptions<R>): Promise<Serving> {
+  const { log, services, release } = options;
+  await using opened = new AsyncDisposableStack();
+  const health = createHealth(services.map(({ typeName }) => typeName));
+  const reflection = reflectionRoutes(services.map(({ file }) => file));
+  const verifier = createTokenVerifier({
+    jwks: options.jwks.href,
+    issuer: options.jwtIssuer,
+    audience: options.jwtAudience,
+    clockToleranceSeconds,
+    onKeysFailure: (error) => log.warn({ err: error }, "the key set cannot be loaded"),
+  });
+  let started = false;
+  const guarded = new Set(services.map(({ typeName }) => typeName));
+  const chain = createCallChain<R | ServingReason>({
+    faults: {
+      domain: errorDomain,
+      codeByReason: options.codeByReason,
+      connectReasons,
+      onUnexpected: (error, call) => log.error({ err: error, ...call }, "call failed unexpectedly"),
+    },
+    log: (line) => log.info(line, "call"),
+    authenticate: {
+      verifier,
+      authz: readAuthz,
+      open: ({ typeName }) => !guarded.has(typeName),
+      reasons: { unauthenticated: "UNAUTHENTICATED", forbidden: "FORBIDDEN", unavailable: "DEPENDENCY_DOWN" },
+    },
+    trace: serverSpans,
+    interceptors: [createValidateInterceptor()],
+  });
+  const server = opened.use(
+    await listen({
+      host: options.host,
+      port: options.port,
+      routes: (router) => {
+        health.routes(router);
+        reflection(router);
+        options.routes(router);
+      },
+      ...chain,
+      readMaxBytes: options.readMaxBytes,
+      writeMaxBytes: options.writeMaxBytes,
+      onFailure: (error) => log.warn({ err: error }, "connection failed"),
+    }),
+  );
+  const operations = opened.use(
+    await listenForOperations({
+      ...release,
+      host: options.host,
+      port: options.metricsPort,
+      isStarted: () => started,
+      isReady: () => health.isServing(),
+    }),
+  );
+  const monitor = opened.use(
+    monitorHealth({
+      probe: options.probe,
+      intervalMs: probeEveryMs,
+      timeoutMs: probeTimeoutMs,
+      onChange: (serving, error) => {
+        health.set(serving);
+        started ||= serving;
+        if (serving) log.info("serving");
+        else log.warn({ err: error }, "not serving: the database does not answer");
+      },
+    }),
+  );
+  const running = opened.move();
+  return {
+    url: server.url,
+    metricsUrl: operations.url,
+    async [Symbol.asyncDispose]() {
+      await monitor[Symbol.asyncDispose]();
+      health.set(false);
+      await server.stop({ drainMs: options.drainMs });
+      await running.disposeAsync();
+    },
+  };
+}
+
+/** The method's `authz` option; `undefined` where there is none, and then nobody may call it. */
+function readAuthz({ proto: { options } }: DescMethod): MethodAuthz | undefined {
+  if (options === undefined || !hasExtension(options, authz)) return undefined;
+  const { roles, tenantFromMessage } = getExtension(options, authz);
+  return { roles, tenantFromMessage };
+}

@@ -1,0 +1,119 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { expect, test, vi } from "vitest";
+import { startTelemetry } from "./sdk.ts";
+import { createLog, type Log } from "./log.ts";
+import { withSpan } from "./trace-context.ts";
+
+const run = promisify(execFile);
+const nowhere = "http://127.0.0.1:1";
+
+test("a line is one JSON object with time, level, service and version", () => {
+  const { log, lines } = createTestLog();
+
+  log.warn({ caseId: "c-1" }, "slow");
+  log.debug("not at this level");
+
+  expect(lines()).toEqual([
+    {
+      time: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
+      level: "warn",
+      service: "test",
+      version: "1.2.3",
+      caseId: "c-1",
+      msg: "slow",
+    },
+  ]);
+});
+
+test("a line inside a span names trace and span, one outside does not", async () => {
+  vi.stubEnv("OTEL_EXPORTER_OTLP_ENDPOINT", nowhere);
+  await startTelemetry({ OTEL_EXPORTER_OTLP_ENDPOINT: nowhere });
+  const { log, lines } = createTestLog();
+
+  const ids = await withSpan("work", {}, async (span) => {
+    log.info("inside");
+    return span.spanContext();
+  });
+  log.info("outside");
+
+  const [inside, outside] = lines();
+  expect(inside).toMatchObject({ trace_id: ids.traceId, span_id: ids.spanId });
+  expect(Object.keys(outside ?? {})).not.toContain("trace_id");
+});
+
+const jwt = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJodW50ZXIyIn0.c2lnbmF0dXJl_-";
+
+test.each<[string, (log: Log) => void]>([
+  ["a property at the top", (log) => log.info({ token: "hunter2", password: "hunter2", secret: "hunter2" })],
+  ["a header", (log) => log.info({ request: { headers: { authorization: "hunter2", cookie: "hunter2" } } })],
+  ["a property with a list", (log) => log.info({ headers: { Authorization: ["a]b", "hunter2"] } })],
+  ["a property with quotes and backslashes in it", (log) => log.info({ password: 'a"\\hunter2\\"hunter2' })],
+  ["a property far down", (log) => log.info({ a: { b: { c: [{ token: "hunter2" }] } } })],
+  ["a URL's credentials", (log) => log.info({ databaseUrl: "postgresql://me:hunter2@host:5432/db?x=1" })],
+  ["a URL in a message", (log) => log.error("cannot reach https://me:hunter2@host/path")],
+  ["a URL in an error", (log) => log.error(new Error("no: postgres://me:hunter2@%2Frun/db"), "failed")],
+  ["the cause of an error", (log) => log.error(new Error("no", { cause: new Error("http://a:hunter2@b") }))],
+  ["a bearer token in a message", (log) => log.info("sent Authorization: Bearer hunter2.abc")],
+  ["a child's property", (log) => log.child({ token: "hunter2" }).info("x")],
+])("%s that is secret does not reach the log", (_what, write) => {
+  const { log, lines } = createTestLog();
+
+  write(log);
+
+  expect(JSON.stringify(lines())).not.toContain("hunter2");
+  expect(JSON.stringify(lines())).toContain("[redacted]");
+});
+
+test("a JWT does not reach the log, wherever it stands", () => {
+  const { log, text } = createTestLog();
+
+  log.info({ details: [`token was ${jwt}`] }, `got ${jwt}`);
+
+  expect(text()).not.toContain("eyJ");
+  expect(text()).toContain("got [redacted]");
+});
+
+test("what only resembles a secret stays", () => {
+  const { log, lines } = createTestLog();
+
+  log.info({ url: "http://127.0.0.1:7080/x@y", at: "a:b@c", tokens: 3 }, "see https://example.com:443/a");
+
+  expect(lines()).toMatchObject([
+    { url: "http://127.0.0.1:7080/x@y", at: "a:b@c", tokens: 3, msg: "see https://example.com:443/a" },
+  ]);
+});
+
+test.each([
+  ["ends", ""],
+  ["exits at once", "process.exit(0);"],
+  ["crashes", "setImmediate(() => { throw new Error('crash'); });"],
+])("a process that %s has written every line", async (_how, ending) => {
+  const program = `
+    import { createLog } from "#libs/telemetry/log.ts";
+    const log = createLog({ service: "test", version: "1", level: "info" });
+    for (let n = 0; n < 5000; n++) log.info({ n }, "line");
+    ${ending}
+  `;
+
+  const args = ["--input-type=module", "--eval", program];
+  const { stdout } = await run(process.execPath, args, { timeout: 20_000, maxBuffer: 2 ** 24 }).catch(
+    (error: { stdout: string }) => error,
+  );
+
+  const numbers = stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line).n);
+  expect(numbers).toEqual(Array.from({ length: 5000 }, (_, n) => n));
+});
+
+function createTestLog(): { log: Log; text: () => string; lines: () => Record<string, unknown>[] } {
+  const written: string[] = [];
+  const destination = { write: (line: string) => void written.push(line) };
+  return {
+    log: createLog({ service: "test", version: "1.2.3", level: "info", destination }),
+    text: () => written.join(""),
+    lines: () => written.map((line) => JSON.parse(line)),
+  };
+}

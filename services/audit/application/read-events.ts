@@ -1,0 +1,87 @@
+import { createHash } from "node:crypto";
+import type { Pool } from "pg";
+import { Fault } from "#libs/fault/fault.ts";
+import { makePageToken, readPageToken } from "#libs/page-token/page-token.ts";
+import type { Statement } from "#libs/pg/statement.ts";
+import { runForTenant } from "#libs/pg/tenant-transaction.ts";
+import type { Log } from "#libs/telemetry/log.ts";
+import type { EventFilter, StoredEvent } from "../domain/event.ts";
+import type { Reason } from "../domain/reason.ts";
+import { reportDatabaseFaults } from "../store/database-faults.ts";
+import { findEvent, toStoredEvent, type StoredEventRow } from "../store/events.ts";
+import { listEvents, planEachTime, type ListedEventRow, type PageWeight } from "../store/list-events.ts";
+
+export interface Reader {
+  readonly tenantId: string;
+  /** What is left of the caller's time; throws when nothing is. */
+  readonly remainingMs: () => number;
+}
+
+export interface PageRequest {
+  readonly size: number;
+  /** Empty: from the start. */
+  readonly token: string;
+}
+
+export interface EventPage {
+  readonly events: readonly StoredEvent[];
+  /** Empty: this was the last page. */
+  readonly nextToken: string;
+}
+
+export interface ReadEvents {
+  /** One event. Fault EVENT_NOT_FOUND. */
+  get(reader: Reader, eventId: string): Promise<StoredEvent>;
+  /** Events by leaf index, ascending. Fault PAGE_TOKEN_INVALID. */
+  list(reader: Reader, filter: EventFilter, page: PageRequest): Promise<EventPage>;
+}
+
+/** Reads events; both ways fault as `reportDatabaseFaults` says, and fail when stored bytes do not have their digest. */
+export function createReadEvents(pool: Pool, log: Log, weight: PageWeight): ReadEvents {
+  const read = async (reader: Reader, ...statements: Statement[]) => {
+    const options = { tenantId: reader.tenantId, timeoutMs: reader.remainingMs(), readOnly: true };
+    const results = await reportDatabaseFaults(() => runForTenant(pool, options, statements));
+    return results.at(-1)?.rows ?? [];
+  };
+  const check = (tenantId: string, row: StoredEventRow): StoredEvent => {
+    const event = toStoredEvent(row);
+    if (createHash("sha256").update(event.bytes).digest().equals(event.digest)) return event;
+    log.error({ tenant_id: tenantId, leaf_index: row.leaf_index }, "stored event does not have its digest");
+    throw new Error(`leaf ${row.leaf_index}: the stored bytes do not have the stored digest`);
+  };
+  return {
+    async get(reader, eventId) {
+      const [row] = await read(reader, findEvent(reader.tenantId, eventId));
+      if (!row) throw new Fault<Reason>("EVENT_NOT_FOUND", { event_id: eventId });
+      return check(reader.tenantId, row);
+    },
+
+    async list(reader, filter, page) {
+      const { tenantId } = reader;
+      const scope = ["events", tenantId, ...scopeOf(filter)];
+      const afterLeafIndex = positionOf(scope, page.token);
+      const query = { tenantId, filter, afterLeafIndex, pageSize: page.size, weight };
+      const rows: ListedEventRow[] = await read(reader, planEachTime, listEvents(query));
+      const last = rows.at(-1);
+      const more = last !== undefined && Number(last.found) > rows.length;
+      return {
+        events: rows.map((row) => check(tenantId, row)),
+        nextToken: more ? makePageToken(scope, last.leaf_index) : "",
+      };
+    },
+  };
+}
+
+/** The query a token belongs to: conditions that are given, by name, in an order that does not depend on the caller's. */
+function scopeOf(filter: EventFilter): readonly string[] {
+  return Object.entries(filter)
+    .map(([name, value]) => `${name}=${String(value)}`)
+    .toSorted();
+}
+
+function positionOf(scope: readonly string[], token: string): bigint {
+  if (token === "") return -1n;
+  const position = readPageToken(scope, token);
+  if (position === undefined) throw new Fault<Reason>("PAGE_TOKEN_INVALID");
+  return BigInt(position);
+}

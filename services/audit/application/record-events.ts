@@ -1,0 +1,123 @@
+/*
+ * How a batch becomes part of a tenant's log, each event once, however often and in whatever company it is sent.
+ *
+ *   1 read     each event's bytes; what is no valid event, or of a source the caller may not speak for, is refused alone
+ *   2 lock     the tenant's log: one appender at a time, so that leaf indexes have no gap and their order is commit order
+ *   3 judge    against the ids, heads and size that the log has now: applied, duplicate, out of order, or rejected
+ *   4 write    the applied events, the subjects' heads and the log's size, and commit
+ *
+ * If this process or the connection dies before the commit, nothing happened; during it, nobody here knows, and the
+ * caller is told so (OUTCOME_UNKNOWN). Either way the caller sends the batch again: what was stored is a duplicate then.
+ */
+import { createHash } from "node:crypto";
+import type { Pool } from "pg";
+import { Fault } from "#libs/fault/fault.ts";
+import type { Log } from "#libs/telemetry/log.ts";
+import { withStatementSpan } from "#libs/telemetry/statement-spans.ts";
+import { planAppend, type Outcome } from "../domain/append.ts";
+import type { Event, InvalidEvent } from "../domain/event.ts";
+import type { Reason, Rejection } from "../domain/reason.ts";
+import { appendEvents, type Candidate } from "../store/append-events.ts";
+import { reportDatabaseFaults } from "../store/database-faults.ts";
+import { recordAppendSpans } from "./append-spans.ts";
+
+export interface RecordRequest {
+  /** Encoded events. */
+  readonly events: readonly Uint8Array[];
+  /** The sources that the caller may speak for. */
+  readonly sources: ReadonlySet<string>;
+  /** What is left of the caller's time; throws when nothing is. */
+  readonly remainingMs: () => number;
+}
+
+export interface RecordedOutcome {
+  /** Empty when the event could not be read. */
+  readonly eventId: string;
+  readonly outcome: Outcome;
+}
+
+/** Stores what can be stored of a batch, and tells what became of each event, in the order sent. */
+export type RecordEvents = (request: RecordRequest) => Promise<readonly RecordedOutcome[]>;
+
+export interface RecordEventsDependencies {
+  readonly pool: Pool;
+  readonly readEvent: (bytes: Uint8Array) => Event | InvalidEvent;
+  readonly log: Log;
+}
+
+/** An event that is refused before the log is asked. */
+interface Refused {
+  readonly eventId: string;
+  readonly reason: Rejection;
+  /** The field at fault, or what else it was; for the log. */
+  readonly fault: string;
+}
+
+/** Faults: INVALID_REQUEST when the batch is of more than one tenant, and what `reportDatabaseFaults` makes of outages. */
+export function createRecordEvents({ pool, readEvent, log }: RecordEventsDependencies): RecordEvents {
+  return async ({ events, sources, remainingMs }) => {
+    const entries = events.map((bytes) => admit(bytes, readEvent(bytes), sources));
+    const candidates = entries.filter((entry) => "digest" in entry);
+    const judged = (await append(pool, candidates, remainingMs)).values();
+
+    return entries.map((entry) => {
+      const outcome: Outcome | undefined =
+        "digest" in entry ? judged.next().value : { kind: "rejected", reason: entry.reason };
+      if (!outcome) throw new Error("unreachable: every candidate is judged");
+      if (outcome.kind === "rejected") reportRejection(log, entry, outcome.reason);
+      return { eventId: entry.eventId, outcome };
+    });
+  };
+}
+
+function admit(
+  bytes: Uint8Array,
+  event: Event | InvalidEvent,
+  sources: ReadonlySet<string>,
+): Candidate | Refused {
+  if ("fault" in event) return { ...event, reason: "INVALID_EVENT" };
+  const { eventId, source, subject, sequence, previousDigest } = event;
+  if (!sources.has(source)) return { eventId, reason: "SOURCE_NOT_ALLOWED", fault: "source" };
+  const digest = createHash("sha256").update(bytes).digest("hex");
+  return { eventId, source, subject, sequence, previousDigest, digest, event, bytes };
+}
+
+/** Outcomes in the order of the candidates. */
+async function append(
+  pool: Pool,
+  candidates: readonly Candidate[],
+  remainingMs: () => number,
+): Promise<readonly Outcome[]> {
+  const [tenantId, ...others] = new Set(candidates.map(({ event }) => event.tenantId));
+  if (tenantId === undefined) return [];
+  if (others.length > 0) {
+    const fields = [{ field: "events", description: "must all be of one tenant" }];
+    throw new Fault<Reason>("INVALID_REQUEST", {}, { fields });
+  }
+  const startedAt = new Date();
+  const options = { tenantId, timeoutMs: remainingMs() };
+  const plan = await withStatementSpan("append_events", () =>
+    reportDatabaseFaults(() => appendEvents(pool, options, candidates, (log) => planAppend(log, candidates))),
+  );
+  recordAppendSpans(startedAt, plan.appended);
+  return plan.outcomes;
+}
+
+/** Two of the reasons mean that somebody tells another story than before: those are for waking people up. */
+function reportRejection(log: Log, entry: Candidate | Refused, reason: Rejection): void {
+  const rewrites = reason === "EVENT_ID_REUSED" || reason === "SEQUENCE_REUSED";
+  const told = "digest" in entry ? toldOf(entry) : { event_id: entry.eventId, fault: entry.fault };
+  log[rewrites ? "error" : "warn"]({ ...told, reason }, "event rejected");
+}
+
+function toldOf({ event, digest }: Candidate) {
+  const { tenantId, eventId, source, subject, sequence } = event;
+  return {
+    tenant_id: tenantId,
+    event_id: eventId,
+    source,
+    subject,
+    subject_sequence: String(sequence),
+    digest,
+  };
+}

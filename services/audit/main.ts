@@ -1,0 +1,82 @@
+import { ConfigError } from "#libs/config/read-settings.ts";
+import { AuditService } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
+import { probeDatabase } from "#libs/pg/health-probe.ts";
+import { openPool } from "#libs/pg/pool.ts";
+import { readRelease, type Release } from "#libs/service/release.ts";
+import { listeningMessage, runUntilSignal } from "#libs/service/run-until-signal.ts";
+import { serve } from "#libs/service/serve.ts";
+import { createLog, type Log } from "#libs/telemetry/log.ts";
+import { createReadEvents } from "./application/read-events.ts";
+import { createRecordEvents } from "./application/record-events.ts";
+import { readConfig, type Config } from "./config.ts";
+import { createAuditService } from "./rpc/audit-service.ts";
+import { pageWeight } from "./rpc/messages.ts";
+import { readEvent } from "./rpc/read-event.ts";
+import { codeByReason } from "./rpc/reason-codes.ts";
+
+/** Several times the batches that a relay sends. */
+const readMaxBytes = 4 * 1024 * 1024;
+/** Pages of events are bounded by `pageWeight`; as JSON they are larger by half. */
+const writeMaxBytes = 8 * 1024 * 1024;
+const connectTimeoutMs = 5_000;
+
+export interface AuditServiceProcess extends AsyncDisposable {
+  readonly url: string;
+  readonly metricsUrl: string;
+}
+
+/** Wires the audit service. Disposing the result stops it in reverse order of starting. */
+export async function start(config: Config, release: Release, log: Log): Promise<AuditServiceProcess> {
+  await using opened = new AsyncDisposableStack();
+  const pool = opened.use(
+    openPool({
+      url: config.databaseUrl,
+      max: config.poolMax,
+      applicationName: "caseflow-audit",
+      connectTimeoutMs,
+      onError: (error) => log.warn({ err: error }, "an idle database connection died"),
+    }),
+  );
+  const application = {
+    recordEvents: createRecordEvents({ pool, readEvent, log }),
+    readEvents: createReadEvents(pool, log, pageWeight),
+  };
+  const serving = opened.use(
+    await serve({
+      ...config,
+      release,
+      services: [AuditService],
+      routes: (router) => {
+        router.service(AuditService, createAuditService(application));
+      },
+      codeByReason,
+      probe: (signal) => probeDatabase(pool, signal),
+      log,
+      readMaxBytes,
+      writeMaxBytes,
+    }),
+  );
+  const running = opened.move(); // Until here, a throw closes whatever had opened.
+  return {
+    url: serving.url,
+    metricsUrl: serving.metricsUrl,
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}
+
+if (import.meta.main) {
+  const release = await readRelease(process.env);
+  try {
+    const config = readConfig(process.env);
+    const log = createLog({ service: "caseflow-audit", version: release.version, level: config.logLevel });
+    await runUntilSignal(log, async () => {
+      const running = await start(config, release, log);
+      log.info({ url: running.url, metricsUrl: running.metricsUrl }, listeningMessage);
+      return running;
+    });
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`The audit service cannot start:\n${error.message}\n`);
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,63 @@
+import type { Statement } from "#libs/pg/statement.ts";
+
+import type { SubjectHead } from "../domain/append.ts";
+
+export interface SubjectHeadRow {
+  readonly source: string;
+  readonly subject: string;
+  /** A bigint in decimal. */
+  readonly last_sequence: string;
+  readonly last_digest: Buffer;
+}
+
+/**
+ * Reads the heads of the tenant's subjects that are named, from any of the sources named: with two sources that may be
+ * more than asked for. In no order; a subject without events has no row.
+ */
+export function readSubjectHeads(
+  tenantId: string,
+  subjects: readonly { readonly source: string; readonly subject: string }[],
+): Statement {
+  return {
+    name: "read_subject_heads",
+    text: `
+      SELECT source, subject, last_sequence, last_digest
+        FROM subject_heads
+       WHERE tenant_id = $1 AND source = ANY ($2::text[]) AND subject = ANY ($3::text[])`,
+    values: [
+      tenantId,
+      [...new Set(subjects.map(({ source }) => source))],
+      [...new Set(subjects.map(({ subject }) => subject))],
+    ],
+  };
+}
+
+export function toSubjectHead(row: SubjectHeadRow): SubjectHead {
+  return {
+    source: row.source,
+    subject: row.subject,
+    lastSequence: BigInt(row.last_sequence),
+    lastDigest: row.last_digest.toString("hex"),
+  };
+}
+
+/** Moves each head on, or makes it. At most one head a subject; the caller has locked the tenant's log. */
+export function saveSubjectHeads(tenantId: string, heads: readonly SubjectHead[]): Statement {
+  return {
+    name: "save_subject_heads",
+    text: `
+      INSERT INTO subject_heads (tenant_id, source, subject, last_sequence, last_digest)
+      SELECT $1, head.source, head.subject, head.last_sequence, head.last_digest
+        FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bytea[])
+          AS head (source, subject, last_sequence, last_digest)
+      ON CONFLICT (tenant_id, source, subject)
+      DO UPDATE SET last_sequence = excluded.last_sequence, last_digest = excluded.last_digest`,
+    values: [
+      tenantId,
+      heads.map(({ source }) => source),
+      heads.map(({ subject }) => subject),
+      heads.map(({ lastSequence }) => lastSequence),
+      heads.map(({ lastDigest }) => Buffer.from(lastDigest, "hex")),
+    ],
+  };
+}

@@ -1,0 +1,63 @@
+import { readSettings, type Environment } from "#libs/config/read-settings.ts";
+import { oneOf, port, text, url, urlOrPath, wholeNumber } from "#libs/config/setting.ts";
+
+export interface RelayConfig {
+  /** As the relay's role. */
+  readonly relayDatabaseUrl: string;
+  readonly auditUrl: string;
+  /** Holds the token that the relay shows to the audit service; read again before each delivery. */
+  readonly auditTokenFile: string;
+  /** How long an event waits at most before somebody looks for it, if every wake-up was lost; in milliseconds. */
+  readonly relayPollMs: number;
+  readonly logLevel: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
+}
+
+export interface Config extends RelayConfig {
+  readonly host: string;
+  readonly port: number;
+  readonly metricsPort: number;
+  /** As the application role, which owns nothing. */
+  readonly databaseUrl: string;
+  readonly poolMax: number;
+  readonly jwks: URL;
+  readonly jwtIssuer: string;
+  readonly jwtAudience: string;
+  readonly relay: "in-process" | "off";
+  /** How long calls under way may still take after the signal to stop; in milliseconds. */
+  readonly drainMs: number;
+}
+
+const postgres = { protocols: ["postgresql:", "postgres:"] };
+const http = { protocols: ["http:", "https:"] };
+
+const relaySettings = {
+  relayDatabaseUrl: url("CASE_RELAY_DATABASE_URL", postgres),
+  auditUrl: url("AUDIT_URL", { ...http, fallback: "http://127.0.0.1:7081" }),
+  auditTokenFile: text("AUDIT_TOKEN_FILE"),
+  relayPollMs: wholeNumber("RELAY_POLL_MS", { min: 10, max: 60_000, fallback: 1_000 }),
+  logLevel: oneOf("LOG_LEVEL", ["trace", "debug", "info", "warn", "error", "fatal", "silent"], {
+    fallback: "info",
+  }),
+};
+
+/** Reads the settings of the case service. Throws one `ConfigError` with every fault. */
+export function readConfig(env: Environment): Config {
+  return readSettings<Config>(env, {
+    ...relaySettings,
+    host: text("CASEFLOW_BIND", { fallback: "127.0.0.1" }),
+    port: port("CASE_PORT", { fallback: 7080 }),
+    metricsPort: port("CASE_METRICS_PORT", { fallback: 7090 }),
+    databaseUrl: url("CASE_DATABASE_URL", postgres),
+    poolMax: wholeNumber("CASE_POOL_MAX", { min: 1, max: 1_000, fallback: 20 }),
+    jwks: urlOrPath("CASEFLOW_JWKS", http),
+    jwtIssuer: text("CASEFLOW_JWT_ISSUER"),
+    jwtAudience: text("CASEFLOW_JWT_AUDIENCE"),
+    relay: oneOf("RELAY", ["in-process", "off"], { fallback: "in-process" }),
+    drainMs: wholeNumber("CASEFLOW_DRAIN_MS", { min: 0, max: 600_000, fallback: 10_000 }),
+  });
+}
+
+/** Reads the settings of the relay when it runs alone. Throws one `ConfigError` with every fault. */
+export function readRelayConfig(env: Environment): RelayConfig {
+  return readSettings<RelayConfig>(env, relaySettings);
+}

@@ -1,0 +1,24 @@
+/** Why the rules of a case refuse a command. Stable: clients branch on these. */
+export type Refusal =
+  | "VERSION_MISMATCH"
+  | "INVALID_TRANSITION"
+  | "REVIEWER_REQUIRED"
+  | "REASON_REQUIRED"
+  | "SELF_APPROVAL"
+  | "ALREADY_APPROVED"
+  | "NOT_INDEPENDENT"
+  | "FORBIDDEN"
+  | "INVALID_REQUEST";
+
+/** Every reason with which this service refuses a call. */
+export type Reason =
+  | Refusal
+  | "CASE_NOT_FOUND"
+  | "UNAUTHENTICATED"
+  | "REQUEST_ID_REUSED"
+  | "REQUEST_ALREADY_APPLIED"
+  | "PAGE_TOKEN_INVALID"
+  | "TOO_LARGE"
+  | "OUTCOME_UNKNOWN"
+  | "OVERLOADED"
+  | "DEPENDENCY_DOWN";

@@ -1,0 +1,94 @@
+import { ConfigError } from "#libs/config/read-settings.ts";
+import { CaseAdminService } from "#libs/gen/caseflow/cases/v1/case_admin_service_pb.ts";
+import { CaseService } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
+import { probeDatabase } from "#libs/pg/health-probe.ts";
+import { openPool } from "#libs/pg/pool.ts";
+import { readRelease, type Release } from "#libs/service/release.ts";
+import { listeningMessage, runUntilSignal } from "#libs/service/run-until-signal.ts";
+import { serve } from "#libs/service/serve.ts";
+import { createLog, type Log } from "#libs/telemetry/log.ts";
+import { createChangeCase } from "./application/change-case.ts";
+import { createReadCases } from "./application/read-cases.ts";
+import { readConfig, type Config } from "./config.ts";
+import { createAnnouncer } from "./relay/announce.ts";
+import { openRelay } from "./rpc/open-relay.ts";
+import { createCaseService } from "./rpc/case-service.ts";
+import { encodeEvent } from "./rpc/event-codec.ts";
+import { codeByReason } from "./rpc/reason-codes.ts";
+
+/** Requests are small: content and reasons have their own, lower limits. */
+const readMaxBytes = 1024 * 1024;
+/** A page of 500 cases with all their content. */
+const writeMaxBytes = 64 * 1024 * 1024;
+const connectTimeoutMs = 5_000;
+
+export interface CaseServiceProcess extends AsyncDisposable {
+  readonly url: string;
+  readonly metricsUrl: string;
+}
+
+/** Wires the case service. Disposing the result stops it in reverse order of starting. */
+export async function start(
+  config: Config,
+  release: Release,
+  log: Log,
+  now = () => new Date(),
+): Promise<CaseServiceProcess> {
+  await using opened = new AsyncDisposableStack();
+  const pool = opened.use(
+    openPool({
+      url: config.databaseUrl,
+      max: config.poolMax,
+      applicationName: "caseflow-case",
+      connectTimeoutMs,
+      onError: (error) => log.warn({ err: error }, "an idle database connection died"),
+    }),
+  );
+  const outbox =
+    config.relay === "in-process"
+      ? opened.use(openRelay(config, log, now))
+      : opened.use(createAnnouncer(pool, log));
+  const application = {
+    changeCase: createChangeCase({ pool, now, encodeEvent, onCommitted: () => outbox.wake() }),
+    readCases: createReadCases(pool),
+  };
+  const serving = opened.use(
+    await serve({
+      ...config,
+      release,
+      services: [CaseService, CaseAdminService],
+      routes: (router) => {
+        router.service(CaseService, createCaseService(application));
+        router.service(CaseAdminService, {});
+      },
+      codeByReason,
+      probe: (signal) => probeDatabase(pool, signal),
+      log,
+      readMaxBytes,
+      writeMaxBytes,
+    }),
+  );
+  const running = opened.move();
+  return {
+    url: serving.url,
+    metricsUrl: serving.metricsUrl,
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}
+
+if (import.meta.main) {
+  const release = await readRelease(process.env);
+  try {
+    const config = readConfig(process.env);
+    const log = createLog({ service: "caseflow-case", version: release.version, level: config.logLevel });
+    await runUntilSignal(log, async () => {
+      const running = await start(config, release, log);
+      log.info({ url: running.url, metricsUrl: running.metricsUrl }, listeningMessage);
+      return running;
+    });
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`The case service cannot start:\n${error.message}\n`);
+    process.exitCode = 1;
+  }
+}

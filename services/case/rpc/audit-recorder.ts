@@ -1,0 +1,98 @@
+import { Code, ConnectError } from "@connectrpc/connect";
+import type { AuditClient } from "#libs/client/audit-client.ts";
+import { DeliveryOutcome, type EventOutcome } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
+import { ErrorInfoSchema } from "#libs/gen/google/rpc/error_details_pb.ts";
+import { currentTraceparent, withSpan } from "#libs/telemetry/trace-context.ts";
+import { DeliveryError, type Outcome, type RecordEvents } from "../relay/deliver.ts";
+import type { PendingEvent } from "../store/outbox.ts";
+
+/** The longest one delivery may take; in milliseconds. */
+const deliveryTimeoutMs = 10_000;
+
+/**
+ * Delivers through the audit service's typed client. A batch is a trace of its own, linked to the traces of its events; in
+ * each of those a span stands for the delivery, linked to the batch.
+ */
+export function createRecordEvents(client: Pick<AuditClient, "recordEvents">): RecordEvents {
+  return (events) => {
+    const traced = events.filter(({ traceparent }) => traceparent !== "");
+    const links = traced.map(({ traceparent }) => traceparent);
+    const attributes = { "messaging.batch.message_count": events.length };
+    return withSpan("relay batch", { parent: "", links, attributes }, async () => {
+      const delivery = deliver(client, events);
+      const batch = currentTraceparent();
+      const spans =
+        batch === undefined ? [] : traced.map((event) => tellTrace(event, batch, events, delivery));
+      await Promise.allSettled(spans);
+      return delivery;
+    });
+  };
+}
+
+function tellTrace(
+  event: PendingEvent,
+  batch: string,
+  events: readonly PendingEvent[],
+  delivery: Promise<readonly Outcome[]>,
+): Promise<void> {
+  return withSpan("deliver event", { parent: event.traceparent, links: [batch] }, async (span) => {
+    const outcome = (await delivery)[events.indexOf(event)];
+    span.setAttribute("caseflow.delivery.outcome", outcome?.kind ?? "none");
+  });
+}
+
+async function deliver(
+  client: Pick<AuditClient, "recordEvents">,
+  events: readonly PendingEvent[],
+): Promise<readonly Outcome[]> {
+  try {
+    const { outcomes } = await client.recordEvents(
+      { events: events.map(({ event }) => event) },
+      { timeoutMs: deliveryTimeoutMs },
+    );
+    if (outcomes.length !== events.length) throw new Error("the answer has another number of outcomes");
+    return outcomes.map((outcome, index) => readOutcome(outcome, events[index]));
+  } catch (error) {
+    const connectError = ConnectError.from(error);
+    throw new DeliveryError(kindOf(connectError), connectError.message, error);
+  }
+}
+
+function readOutcome({ outcome, eventId, reason }: EventOutcome, sent: PendingEvent | undefined): Outcome {
+  if (eventId !== "" && eventId !== sent?.eventId) throw new Error("an outcome is of another event");
+  switch (outcome) {
+    case DeliveryOutcome.APPLIED:
+      return { kind: "applied" };
+    case DeliveryOutcome.DUPLICATE:
+      return { kind: "duplicate" };
+    case DeliveryOutcome.OUT_OF_ORDER:
+      return { kind: "out_of_order" };
+    case DeliveryOutcome.REJECTED:
+      return { kind: "rejected", reason };
+    default:
+      throw new Error(`outcome ${outcome} is not known`);
+  }
+}
+
+/**
+ * Sorts failures by whose fault they may be. Only what surely speaks of the request itself is `refused`; what speaks of
+ * the service is `failed`; anything about connection, time, load or credentials says nothing about the events.
+ */
+function kindOf(error: ConnectError): DeliveryError["kind"] {
+  switch (error.code) {
+    case Code.InvalidArgument:
+    case Code.OutOfRange:
+    case Code.FailedPrecondition:
+      return "refused";
+    case Code.ResourceExhausted:
+      return error.findDetails(ErrorInfoSchema).some(({ reason }) => reason === "RATE_LIMITED")
+        ? "unreachable"
+        : "refused";
+    case Code.Internal:
+    case Code.Unknown:
+    case Code.DataLoss:
+      return "failed";
+    default:
+      return "unreachable";
+  }
+}

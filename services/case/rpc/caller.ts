@@ -1,0 +1,26 @@
+import type { HandlerContext } from "@connectrpc/connect";
+import { principalKey } from "#libs/rpc/principal.ts";
+import { correlationIdKey } from "#libs/rpc/request-context.ts";
+import type { Actor } from "../application/event-facts.ts";
+
+export interface Caller {
+  readonly tenantId: string;
+  readonly actor: Actor;
+  readonly correlationId: string;
+}
+
+/** Who calls, from the verified token. Authentication has refused whoever has none, and tokens without a tenant. */
+export function callerOf(context: HandlerContext): Caller {
+  const principal = context.values.get(principalKey);
+  if (principal?.tenantId === undefined) throw new Error("a handler ran without a verified tenant");
+  return {
+    tenantId: principal.tenantId,
+    actor: {
+      id: principal.id,
+      kind: principal.kind,
+      roles: [...principal.roles].sort(),
+      onBehalfOf: principal.onBehalfOf ?? "",
+    },
+    correlationId: context.values.get(correlationIdKey),
+  };
+}

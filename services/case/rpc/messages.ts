@@ -1,0 +1,105 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { timestampDate, timestampFromDate, type Timestamp } from "@bufbuild/protobuf/wkt";
+import {
+  CaseAction,
+  CaseSchema,
+  CaseState as CaseStateMessage,
+  type Case as CaseMessage,
+  type CaseContent,
+} from "#libs/gen/caseflow/cases/v1/case_pb.ts";
+import type { Action, Case, CaseState, Content } from "../domain/case.ts";
+
+/** Domain state to wire value; `Record` so that a new state without a value does not compile. */
+const stateMessages: Record<CaseState, CaseStateMessage> = {
+  draft: CaseStateMessage.DRAFT,
+  submitted: CaseStateMessage.SUBMITTED,
+  under_review: CaseStateMessage.UNDER_REVIEW,
+  approved: CaseStateMessage.APPROVED,
+  rejected: CaseStateMessage.REJECTED,
+  appealed: CaseStateMessage.APPEALED,
+  appeal_under_review: CaseStateMessage.APPEAL_UNDER_REVIEW,
+  appeal_approved: CaseStateMessage.APPEAL_APPROVED,
+  appeal_rejected: CaseStateMessage.APPEAL_REJECTED,
+  closed: CaseStateMessage.CLOSED,
+};
+
+const actionMessages: Record<Action, CaseAction> = {
+  create: CaseAction.CREATE,
+  update: CaseAction.UPDATE,
+  submit: CaseAction.SUBMIT,
+  assign_reviewer: CaseAction.ASSIGN_REVIEWER,
+  start_review: CaseAction.START_REVIEW,
+  approve: CaseAction.APPROVE,
+  reject: CaseAction.REJECT,
+  appeal: CaseAction.APPEAL,
+  start_appeal_review: CaseAction.START_APPEAL_REVIEW,
+  approve_appeal: CaseAction.APPROVE_APPEAL,
+  reject_appeal: CaseAction.REJECT_APPEAL,
+  override: CaseAction.OVERRIDE,
+  close: CaseAction.CLOSE,
+  place_hold: CaseAction.PLACE_HOLD,
+  release_hold: CaseAction.RELEASE_HOLD,
+  erase: CaseAction.ERASE,
+};
+
+const states = new Map(
+  Object.entries(stateMessages).map(([state, message]) => [message, state as CaseState]),
+);
+
+/** The wire value of a stored state's name; UNSPECIFIED for the empty name, which stands for "there was none". */
+export function toStateMessage(state: string): CaseStateMessage {
+  return state === "" ? CaseStateMessage.UNSPECIFIED : stateMessages[state as CaseState];
+}
+
+/** The wire value of a stored action's name. */
+export function toActionMessage(action: string): CaseAction {
+  return actionMessages[action as Action];
+}
+
+/** The domain state of a wire value; validation has refused what has none. */
+export function readState(message: CaseStateMessage): CaseState {
+  const state = states.get(message);
+  if (state === undefined) throw new RangeError(`case state ${message} is not defined`);
+  return state;
+}
+
+export function readContent(message: CaseContent | undefined): Content {
+  return {
+    title: message?.title ?? "",
+    summary: message?.summary ?? "",
+    people: (message?.people ?? []).map(({ name, role, contact }) => ({ name, role, contact })),
+  };
+}
+
+export function readTimestamp(message: Timestamp | undefined): Date | undefined {
+  return message && timestampDate(message);
+}
+
+export function toCaseMessage(found: Case): CaseMessage {
+  const message: MessageInitShape<typeof CaseSchema> = {
+    caseId: found.id,
+    caseType: found.type,
+    externalReference: found.externalReference,
+    state: stateMessages[found.state],
+    version: found.version,
+    content: {
+      title: found.content.title,
+      summary: found.content.summary,
+      people: found.content.people.map((person) => ({ ...person })),
+    },
+    contentVersion: found.contentVersion,
+    contentCommitment: found.contentCommitment,
+    creatorId: found.creatorId,
+    submitterId: found.submitterId ?? "",
+    assignedReviewerId: found.assignedReviewerId ?? "",
+    reviewStartedById: found.reviewStartedById ?? "",
+    approverIds: [...found.approverIds],
+    rejecterId: found.rejecterId ?? "",
+    policyVersion: found.policyVersion,
+    approvalsRequired: found.approvalsRequired,
+    createdAt: timestampFromDate(found.createdAt),
+    updatedAt: timestampFromDate(found.updatedAt),
+  };
+  if (found.decidedAt) message.decidedAt = timestampFromDate(found.decidedAt);
+  return create(CaseSchema, message);
+}

@@ -1,0 +1,42 @@
+import { readFile } from "node:fs/promises";
+import { createAuditClient } from "#libs/client/audit-client.ts";
+import { openPool } from "#libs/pg/pool.ts";
+import type { Log } from "#libs/telemetry/log.ts";
+import type { RelayConfig } from "../config.ts";
+import { startRelay, type Relay } from "../relay/relay.ts";
+import { createRecordEvents } from "./audit-recorder.ts";
+
+const connectTimeoutMs = 5_000;
+/** One a lane that is worked at a time. */
+const poolMax = 4;
+
+/** The relay with a pool and an audit client of its own; `now` dates its dead letters. */
+export function openRelay(config: RelayConfig, log: Log, now: () => Date): Relay {
+  const opened = new AsyncDisposableStack();
+  const pool = opened.use(
+    openPool({
+      url: config.relayDatabaseUrl,
+      max: poolMax,
+      applicationName: "caseflow-relay",
+      connectTimeoutMs,
+      onError: (error) => log.warn({ err: error }, "an idle database connection of the relay died"),
+    }),
+  );
+  const client = opened.use(
+    createAuditClient({
+      url: config.auditUrl,
+      token: async () => (await readFile(config.auditTokenFile, "utf8")).trim(),
+    }),
+  );
+  const relay = opened.use(
+    startRelay({
+      databaseUrl: config.relayDatabaseUrl,
+      pool,
+      recordEvents: createRecordEvents(client),
+      pollMs: config.relayPollMs,
+      now,
+      log,
+    }),
+  );
+  return { wake: () => relay.wake(), [Symbol.asyncDispose]: () => opened.disposeAsync() };
+}

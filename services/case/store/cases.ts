@@ -1,0 +1,140 @@
+import type { Statement } from "#libs/pg/statement.ts";
+import { caseStates, type Case, type CaseState } from "../domain/case.ts";
+import { decodeContent } from "./content-bytes.ts";
+
+/** A case with what its next event must link to. */
+export interface StoredCase {
+  readonly case: Case;
+  /** Id of its latest event. */
+  readonly latestEventId: string;
+  /** SHA-256 of its latest event's bytes. */
+  readonly latestDigest: Uint8Array;
+}
+
+export interface CaseFilter {
+  /** Empty: all. */
+  readonly states: readonly CaseState[];
+  readonly caseType: string;
+  readonly assignedReviewerId: string;
+  readonly creatorId: string;
+  readonly externalReference: string;
+  readonly changedSince: Date | undefined;
+}
+
+const selectCase = `
+  SELECT c.case_id, c.case_type, c.external_reference, c.state, c.version, c.content_version, c.content_commitment,
+         c.creator_id, c.submitter_id, c.assigned_reviewer_id, c.review_started_by_id, c.review_version, c.review_round,
+         c.rejecter_id, c.policy_version, c.approvals_required, c.created_at, c.updated_at, c.decided_at,
+         k.content, e.event_id, e.event_digest,
+         ARRAY(SELECT a.approver_id
+                 FROM approvals a
+                WHERE a.tenant_id = c.tenant_id AND a.case_id = c.case_id AND a.review_round = c.review_round
+                ORDER BY a.version) AS approver_ids
+    FROM cases c
+    JOIN audit_entries e ON e.tenant_id = c.tenant_id AND e.case_id = c.case_id AND e.version = c.version
+    JOIN case_contents k ON k.tenant_id = c.tenant_id AND k.case_id = c.case_id AND k.content_version = c.content_version
+   WHERE c.tenant_id = $1`;
+
+/** Reads one case as it stands; no row when the tenant has no such case. Locks nothing. */
+export function loadCase(tenantId: string, caseId: string): Statement {
+  return { name: "load_case", text: `${selectCase} AND c.case_id = $2`, values: [tenantId, caseId] };
+}
+
+/**
+ * Reads up to `limit` cases, newest first (by id, descending), below `beforeId` when that is given. Only conditions
+ * that are given are part of the text, so that each combination gets the plan that fits it.
+ */
+export function listCases(
+  tenantId: string,
+  filter: CaseFilter,
+  beforeId: string | undefined,
+  limit: number,
+): Statement {
+  const values: unknown[] = [tenantId];
+  const given: string[] = [];
+  const where = (name: string, value: unknown, condition: (parameter: string) => string): string => {
+    if (value === undefined || value === "" || (Array.isArray(value) && value.length === 0)) return "";
+    values.push(value);
+    given.push(name);
+    return ` AND ${condition(`$${values.length}`)}`;
+  };
+  const conditions = [
+    where("states", filter.states, (p) => `c.state = ANY(${p}::text[])`),
+    where("type", filter.caseType, (p) => `c.case_type = ${p}`),
+    where("reviewer", filter.assignedReviewerId, (p) => `c.assigned_reviewer_id = ${p}`),
+    where("creator", filter.creatorId, (p) => `c.creator_id = ${p}`),
+    where("reference", filter.externalReference, (p) => `c.external_reference = ${p}`),
+    where("since", filter.changedSince, (p) => `c.updated_at >= ${p}`),
+    where("before", beforeId, (p) => `c.case_id < ${p}::uuid`),
+  ].join("");
+  values.push(limit);
+  return {
+    name: ["list_cases", ...given].join("_"),
+    text: `${selectCase}${conditions} ORDER BY c.case_id DESC LIMIT $${values.length}`,
+    values,
+  };
+}
+
+/** The columns of `selectCase` as `pg` gives them. */
+export interface CaseRow {
+  readonly case_id: string;
+  readonly case_type: string;
+  readonly external_reference: string;
+  readonly state: string;
+  readonly version: number;
+  readonly content_version: number;
+  readonly content_commitment: Buffer;
+  readonly creator_id: string;
+  readonly submitter_id: string | null;
+  readonly assigned_reviewer_id: string | null;
+  readonly review_started_by_id: string | null;
+  readonly review_version: number | null;
+  readonly review_round: number;
+  readonly rejecter_id: string | null;
+  readonly policy_version: number;
+  readonly approvals_required: number;
+  readonly created_at: Date;
+  readonly updated_at: Date;
+  readonly decided_at: Date | null;
+  readonly content: Buffer | null;
+  readonly event_id: string;
+  readonly event_digest: Buffer;
+  readonly approver_ids: readonly string[];
+}
+
+/** Turns a row into a case. Throws on a row that the schema should have refused: it is not to be passed on. */
+export function toStoredCase(row: CaseRow): StoredCase {
+  const state = caseStates.find((known) => known === row.state);
+  const approvalsRequired = row.approvals_required;
+  if (state === undefined || (approvalsRequired !== 1 && approvalsRequired !== 2)) {
+    throw new Error(`case ${row.case_id}: the stored row is damaged`);
+  }
+  if (row.content === null) throw new Error(`case ${row.case_id}: its content is missing`);
+  return {
+    case: {
+      id: row.case_id,
+      type: row.case_type,
+      externalReference: row.external_reference,
+      state,
+      version: row.version,
+      content: decodeContent(row.content),
+      contentVersion: row.content_version,
+      contentCommitment: row.content_commitment,
+      creatorId: row.creator_id,
+      submitterId: row.submitter_id ?? undefined,
+      assignedReviewerId: row.assigned_reviewer_id ?? undefined,
+      reviewStartedById: row.review_started_by_id ?? undefined,
+      reviewVersion: row.review_version ?? undefined,
+      reviewRound: row.review_round,
+      approverIds: row.approver_ids,
+      rejecterId: row.rejecter_id ?? undefined,
+      policyVersion: row.policy_version,
+      approvalsRequired,
+      createdAt: row.created_at,
+      updatedAt: row.updated_at,
+      decidedAt: row.decided_at ?? undefined,
+    },
+    latestEventId: row.event_id,
+    latestDigest: row.event_digest,
+  };
+}

@@ -1,0 +1,105 @@
+import type { Statement } from "#libs/pg/statement.ts";
+
+/*
+ * What the relay reads and writes, as its own role, which sees the outbox of every tenant. Each statement is a plain one over
+ * a lane, or touches one tenant alone.
+ */
+
+/** One event that waits for delivery. */
+export interface PendingEvent {
+  readonly tenantId: string;
+  readonly eventId: string;
+  readonly caseId: string;
+  readonly version: number;
+  readonly traceparent: string;
+  /** The bytes as they were made in the transition. */
+  readonly event: Uint8Array;
+}
+
+/** Lanes in which something waits, in no order. Locks nothing. */
+export function pendingLanes(): Statement {
+  return { name: "pending_lanes", text: `SELECT DISTINCT lane FROM outbox`, values: [] };
+}
+
+/** The lane's first tenant, by id, after `afterTenantId` for whom something waits; no row when there is none. */
+export function nextPendingTenant(lane: number, afterTenantId: string): Statement {
+  return {
+    name: "next_pending_tenant",
+    text: `SELECT tenant_id FROM outbox WHERE lane = $1 AND tenant_id > $2 ORDER BY tenant_id LIMIT 1`,
+    values: [lane, afterTenantId],
+  };
+}
+
+/** The id before every other. */
+export const beforeEveryEvent = "00000000-0000-0000-0000-000000000000";
+
+/**
+ * Up to `limit` events of a tenant that wait, after `afterEventId`, by event id: a case's in the order of their versions.
+ * Cases with a dead letter are left out: they wait until somebody acts. Locks nothing.
+ */
+export function pendingEvents(
+  lane: number,
+  tenantId: string,
+  afterEventId: string,
+  limit: number,
+): Statement {
+  return {
+    name: "pending_events",
+    text: `
+      SELECT o.tenant_id, o.event_id, o.case_id, o.version, o.traceparent, e.event
+        FROM outbox o
+        JOIN audit_entries e ON e.tenant_id = o.tenant_id AND e.case_id = o.case_id AND e.version = o.version
+       WHERE o.lane = $1 AND o.tenant_id = $2 AND o.event_id > $3
+         AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.tenant_id = o.tenant_id AND d.case_id = o.case_id)
+       ORDER BY o.event_id
+       LIMIT $4`,
+    values: [lane, tenantId, afterEventId, limit],
+  };
+}
+
+/** Takes acknowledged events out of the outbox. Events that are not there any more are nobody's business. */
+export function removeDelivered(tenantId: string, eventIds: readonly string[]): Statement {
+  return {
+    name: "remove_delivered",
+    text: `DELETE FROM outbox WHERE tenant_id = $1 AND event_id = ANY($2::uuid[])`,
+    values: [tenantId, eventIds],
+  };
+}
+
+/**
+ * Turns an outbox row into a dead letter, in one statement. Does nothing when the row is gone: another relay has
+ * delivered it meanwhile.
+ */
+export function buryEvent(event: PendingEvent, reason: string, detail: string, at: Date): Statement {
+  return {
+    name: "bury_event",
+    text: `
+      WITH taken AS (
+        DELETE FROM outbox WHERE tenant_id = $1 AND event_id = $2 RETURNING tenant_id, event_id, case_id, version
+      )
+      INSERT INTO dead_letters (tenant_id, event_id, case_id, version, reason, detail, dead_at)
+      SELECT tenant_id, event_id, case_id, version, $3, $4, $5::timestamptz FROM taken`,
+    values: [event.tenantId, event.eventId, reason, detail.slice(0, 1000), at],
+  };
+}
+
+/** The columns of `pendingEvents` as `pg` gives them. */
+export interface PendingEventRow {
+  readonly tenant_id: string;
+  readonly event_id: string;
+  readonly case_id: string;
+  readonly version: number;
+  readonly traceparent: string;
+  readonly event: Buffer;
+}
+
+export function toPendingEvent(row: PendingEventRow): PendingEvent {
+  return {
+    tenantId: row.tenant_id,
+    eventId: row.event_id,
+    caseId: row.case_id,
+    version: row.version,
+    traceparent: row.traceparent,
+    event: row.event,
+  };
+}

@@ -1,0 +1,49 @@
+#!/usr/bin/env node
+import { ConnectError } from "@connectrpc/connect";
+import { Command, CommanderError } from "commander";
+import { NoStack } from "#libs/client/stack.ts";
+import { ConfigError } from "#libs/config/read-settings.ts";
+import { ErrorInfoSchema } from "#libs/gen/google/rpc/error_details_pb.ts";
+
+import { addCaseCommand } from "./case.ts";
+import { type CliConfig, readConfig } from "./config.ts";
+import { Failure } from "./failure.ts";
+import { addMigrateCommand } from "./migrate.ts";
+import { addTokenCommand } from "./token.ts";
+
+/** The `caseflow` command. Exit 0 when it did what was asked, 1 when it could not, 2 when it was not understood. */
+export function createProgram(config: CliConfig): Command {
+  const program = new Command("caseflow")
+    .description("Work with the case service and the audit service.")
+    .exitOverride() // Before the subcommands, which inherit it.
+    .showHelpAfterError("(caseflow --help, or --help after a subcommand, says more)");
+  addTokenCommand(program, config);
+  addCaseCommand(program, config);
+  addMigrateCommand(program, config);
+  return program;
+}
+
+/** What went wrong, for whoever gave the command; of what is a fault of ours, with where it happened. */
+function explain(error: unknown): string {
+  if (error instanceof Failure || error instanceof NoStack || error instanceof ConfigError)
+    return error.message;
+  if (error instanceof ConnectError) {
+    const reason = error.findDetails(ErrorInfoSchema)[0]?.reason;
+    return reason === undefined ? error.message : `${error.message} (${reason})`;
+  }
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+if (import.meta.main) {
+  process.stdout.on("error", () => process.exit()); // Its reader has had enough, as `head` has.
+  try {
+    await createProgram(readConfig(process.env)).parseAsync();
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      process.exitCode = error.exitCode === 0 ? 0 : 2; // It has said why.
+    } else {
+      console.error(`caseflow: ${explain(error)}`);
+      process.exitCode = 1;
+    }
+  }
+}

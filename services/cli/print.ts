@@ -1,0 +1,22 @@
+import type { Command } from "commander";
+
+/** Writes a command's answer to stdout: `text` for people, or `data` as one line of JSON with `--json`. */
+export function print(command: Command, text: string, data: unknown): void {
+  console.log(command.opts<{ json?: boolean }>().json ? JSON.stringify(data) : text);
+}
+
+/** Lays rows out in columns, each as wide as its widest cell. */
+export function toTable(rows: readonly (readonly string[])[]): string {
+  const widths: number[] = [];
+  for (const row of rows) {
+    row.forEach((cell, column) => (widths[column] = Math.max(widths[column] ?? 0, cell.length)));
+  }
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
+}

@@ -1,0 +1,72 @@
+import { pathToFileURL } from "node:url";
+import { createAuditClient, type AuditClient } from "#libs/client/audit-client.ts";
+import { createLog } from "#libs/telemetry/log.ts";
+import type { Config } from "#services/audit/config.ts";
+import { start } from "#services/audit/main.ts";
+import { cloneAuditDatabase, type TestDatabase } from "./databases.ts";
+import { createIssuer, type Issuer, type TokenOptions } from "./tokens.ts";
+
+export interface AuditServiceFixture extends AsyncDisposable {
+  readonly url: string;
+  readonly metricsUrl: string;
+  readonly database: TestDatabase;
+  readonly issuer: Issuer;
+  /** A client, with a connection of its own, that delivers events of `sources`, of any tenant. */
+  source(sources?: readonly string[]): Promise<AuditClient>;
+  /** A client, with a connection of its own, that reads the events of one tenant. */
+  auditor(tenant?: string): Promise<AuditClient>;
+  /** A client with any other token. */
+  withToken(options: TokenOptions): Promise<AuditClient>;
+}
+
+export const auditTenant = "acme";
+/** Who tells the tests' events. */
+export const testSource = "test/source";
+
+/** The real audit service in this process, on ports of its own, and on a database of its own unless one is given. */
+export async function startAuditService(
+  options: {
+    readonly issuer?: Issuer;
+    readonly database?: TestDatabase;
+    readonly config?: Partial<Config>;
+  } = {},
+): Promise<AuditServiceFixture> {
+  await using opened = new AsyncDisposableStack();
+  const issuer = options.issuer ?? opened.use(await createIssuer());
+  const database = options.database ?? opened.use(await cloneAuditDatabase());
+  const logLevel = options.config?.logLevel ?? "silent";
+  const service = opened.use(
+    await start(
+      {
+        host: "127.0.0.1",
+        port: 0,
+        metricsPort: 0,
+        databaseUrl: database.appUrl,
+        poolMax: 10,
+        jwks: pathToFileURL(issuer.jwks),
+        jwtIssuer: issuer.issuer,
+        jwtAudience: issuer.audience,
+        drainMs: 5_000,
+        logLevel,
+        ...options.config,
+      },
+      { version: "0.0.0-test", commit: "test" },
+      createLog({ service: "audit-test", version: "test", level: logLevel }),
+    ),
+  );
+  const clients = opened.use(new AsyncDisposableStack());
+  const withToken = async (token: TokenOptions) =>
+    clients.use(createAuditClient({ url: service.url, token: await issuer.token(token) }));
+  const running = opened.move();
+  return {
+    url: service.url,
+    metricsUrl: service.metricsUrl,
+    database,
+    issuer,
+    source: (sources = [testSource]) =>
+      withToken({ sub: "test-relay", kind: "service", roles: ["event_source"], sources }),
+    auditor: (tenant = auditTenant) => withToken({ tenant, sub: "auditor", roles: ["auditor"] }),
+    withToken,
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}

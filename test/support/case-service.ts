@@ -1,0 +1,152 @@
+import { randomUUID } from "node:crypto";
+import { writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { createCaseClient, type CaseClient } from "#libs/client/case-client.ts";
+import type { CaseContentSchema } from "#libs/gen/caseflow/cases/v1/case_pb.ts";
+import { createLog } from "#libs/telemetry/log.ts";
+import type { Config } from "#services/case/config.ts";
+import { start } from "#services/case/main.ts";
+import { cloneCaseDatabase, type CaseDatabase } from "./databases.ts";
+import { createIssuer, type Issuer } from "./tokens.ts";
+
+/** The people of the tests, each with the role they act in. */
+export const people = {
+  caseworker: ["caseworker"],
+  colleague: ["caseworker"],
+  reviewer: ["reviewer"],
+  reviewer2: ["reviewer"],
+  supervisor: ["supervisor"],
+  auditor: ["auditor"],
+  everything: ["caseworker", "reviewer", "supervisor"],
+} as const;
+export type PersonName = keyof typeof people;
+
+export interface CaseServiceFixture extends AsyncDisposable {
+  readonly url: string;
+  readonly metricsUrl: string;
+  readonly database: CaseDatabase;
+  readonly issuer: Issuer;
+  /** A client for one of the people, made once; of tenant `acme` unless another is named. */
+  as(person: PersonName, tenant?: string): Promise<CaseClient>;
+  token(person: PersonName, tenant?: string): Promise<string>;
+}
+
+export const tenant = "acme";
+
+export const content: MessageInitShape<typeof CaseContentSchema> = {
+  title: "Extension of a quay",
+  summary: "The harbour asks to extend quay 4 by thirty metres.",
+  people: [{ name: "Ada Byron", role: "applicant", contact: "ada@example.org" }],
+};
+
+/**
+ * The real case service in this process, on a database and ports of its own. Without `auditUrl` its relay finds nobody
+ * at home, which no write minds.
+ */
+export async function startCaseService(
+  options: {
+    readonly auditUrl?: string;
+    readonly issuer?: Issuer;
+    readonly config?: Partial<Config>;
+    readonly database?: CaseDatabase;
+    readonly now?: () => Date;
+  } = {},
+): Promise<CaseServiceFixture> {
+  await using opened = new AsyncDisposableStack();
+  const issuer = options.issuer ?? opened.use(await createIssuer());
+  const database = options.database ?? opened.use(await cloneCaseDatabase());
+  const service = opened.use(
+    await start(
+      {
+        host: "127.0.0.1",
+        port: 0,
+        metricsPort: 0,
+        databaseUrl: database.appUrl,
+        relayDatabaseUrl: database.relayUrl,
+        poolMax: 10,
+        jwks: pathToFileURL(issuer.jwks),
+        jwtIssuer: issuer.issuer,
+        jwtAudience: issuer.audience,
+        auditUrl: options.auditUrl ?? "http://127.0.0.1:1",
+        auditTokenFile: await writeRelayToken(issuer),
+        relay: "in-process",
+        relayPollMs: 1_000,
+        drainMs: 5_000,
+        logLevel: "silent",
+        ...options.config,
+      },
+      { version: "0.0.0-test", commit: "test" },
+      createLog({ service: "case-test", version: "test", level: options.config?.logLevel ?? "silent" }),
+      options.now,
+    ),
+  );
+  const clients = opened.use(new AsyncDisposableStack());
+  const known = new Map<string, CaseClient>();
+  const token = (person: PersonName, of = tenant): Promise<string> =>
+    issuer.token({ tenant: of, sub: person, roles: people[person] });
+  const running = opened.move();
+  return {
+    url: service.url,
+    metricsUrl: service.metricsUrl,
+    database,
+    issuer,
+    token,
+    async as(person, of = tenant) {
+      const key = `${of}/${person}`;
+      const client =
+        known.get(key) ?? clients.use(createCaseClient({ url: service.url, token: await token(person, of) }));
+      known.set(key, client);
+      return client;
+    },
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}
+
+/** The token of the relay, in a file as the service wants it. */
+export async function writeRelayToken(issuer: Issuer): Promise<string> {
+  const path = join(tmpdir(), `caseflow-relay-token-${randomUUID()}`);
+  const token = await issuer.token({
+    sub: "case-relay",
+    kind: "service",
+    roles: ["event_source"],
+    sources: ["caseflow/case"],
+  });
+  await writeFile(path, token, { mode: 0o600 });
+  return path;
+}
+
+/** Takes a new case as far as `until`, each step by whom it takes; returns its id. */
+export async function openCase(
+  cases: CaseServiceFixture,
+  until: "draft" | "submitted" | "assigned" | "under_review" | "approved" | "rejected" | "closed" = "draft",
+  of = tenant,
+): Promise<string> {
+  const write = (caseId: string) => ({ caseId, requestId: randomUUID() });
+  const caseworker = await cases.as("caseworker", of);
+  const created = await caseworker.createCase({ requestId: randomUUID(), caseType: "permit", content });
+  const id = created.case!.caseId;
+  const reviewer = await cases.as("reviewer", of);
+  const supervisor = await cases.as("supervisor", of);
+  const steps: readonly [typeof until, () => Promise<unknown>][] = [
+    ["draft", async () => {}],
+    ["submitted", () => caseworker.submitCase(write(id))],
+    ["assigned", () => supervisor.assignReviewer({ ...write(id), reviewerId: "reviewer" })],
+    ["under_review", () => reviewer.startReview(write(id))],
+    [
+      until === "rejected" ? "rejected" : "approved",
+      () =>
+        until === "rejected"
+          ? reviewer.rejectCase({ ...write(id), reason: "no" })
+          : reviewer.approveCase(write(id)),
+    ],
+    ["closed", () => supervisor.closeCase(write(id))],
+  ];
+  for (const [name, step] of steps) {
+    await step();
+    if (name === until) break;
+  }
+  return id;
+}

@@ -1,0 +1,68 @@
+/**
+ * The one PostgreSQL of a test run, with a migrated template of each database. `TEST_POSTGRES_BIN` names the `bin`
+ * folder of another PostgreSQL, to run the suite on that.
+ */
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import type { TestProject } from "vitest/node";
+
+import { migrate } from "#libs/pg/migrate.ts";
+import { forgetPostgres } from "#libs/postgres-server/forget-postgres.ts";
+import { type PostgresServer, startPostgres } from "#libs/postgres-server/start-postgres.ts";
+import {
+  createDatabases,
+  type DatabaseKind,
+  databaseRoles,
+  openSuperuserSession,
+} from "#services/local/databases.ts";
+
+declare module "vitest" {
+  interface ProvidedContext {
+    /** Where the run's PostgreSQL listens. */
+    postgresSocketDir: string;
+  }
+}
+
+/** By kind; a template takes no connections, so that it can be cloned at any time. */
+export const templates = { case: "case_template", audit: "audit_template" } as const;
+
+/** Two workers, each with a pool for every service of a stack or two. */
+const maxConnections = 300;
+
+/** Called by vitest before the first test; what it returns is called after the last. */
+export async function setup(project: TestProject): Promise<() => Promise<void>> {
+  await using opened = new AsyncDisposableStack();
+  const home = await mkdtemp(join(tmpdir(), "caseflow-test-"));
+  opened.defer(() => remove(home));
+  const nativeDir = process.env["TEST_POSTGRES_BIN"];
+  const other = nativeDir === undefined ? {} : { nativeDir };
+  const server = opened.use(await startPostgres({ home, fsync: false, maxConnections, ...other }));
+  await makeTemplates(server);
+  project.provide("postgresSocketDir", server.socketDir);
+  const running = opened.move();
+  return () => running.disposeAsync();
+}
+
+async function makeTemplates(server: PostgresServer): Promise<void> {
+  const superuserUrl = server.url("postgres", "postgres");
+  await createDatabases(superuserUrl, templates);
+  await using session = await openSuperuserSession(superuserUrl);
+  for (const kind of ["case", "audit"] as const) {
+    await migrateTemplate(kind, server.url(databaseRoles[kind].owner, templates[kind]));
+    await session.query(`ALTER DATABASE ${templates[kind]} WITH IS_TEMPLATE true ALLOW_CONNECTIONS false`);
+  }
+}
+
+async function migrateTemplate(kind: DatabaseKind, url: string): Promise<void> {
+  const folder = fileURLToPath(new URL(`../../services/${kind}/migrations`, import.meta.url));
+  const names = await readdir(folder).catch(() => []);
+  if (names.some((name) => name.endsWith(".sql"))) await migrate({ url, folder });
+}
+
+async function remove(home: string): Promise<void> {
+  await forgetPostgres({ home });
+  await rm(home, { recursive: true, force: true });
+}

@@ -1,0 +1,58 @@
+import { randomBytes } from "node:crypto";
+
+import { inject } from "vitest";
+
+import { socketUrl } from "#libs/postgres-server/socket-url.ts";
+import {
+  type DatabaseKind,
+  databaseRoles,
+  grantConnect,
+  openSuperuserSession,
+} from "#services/local/databases.ts";
+
+import { templates } from "./cluster.ts";
+
+/** A migrated database of its own for a test or a file of tests; disposing it drops it, whoever is connected. */
+export interface TestDatabase extends AsyncDisposable {
+  readonly name: string;
+  readonly ownerUrl: string;
+  readonly appUrl: string;
+  readonly superuserUrl: string;
+}
+
+export interface CaseDatabase extends TestDatabase {
+  readonly relayUrl: string;
+}
+
+export async function cloneCaseDatabase(): Promise<CaseDatabase> {
+  const database = await cloneDatabase("case");
+  return { ...database, relayUrl: urlOf("case_relay", database.name) };
+}
+
+export function cloneAuditDatabase(): Promise<TestDatabase> {
+  return cloneDatabase("audit");
+}
+
+async function cloneDatabase(kind: DatabaseKind): Promise<TestDatabase> {
+  const name = `${kind}_${randomBytes(6).toString("hex")}`;
+  const { owner, users } = databaseRoles[kind];
+  await using session = await openSuperuserSession(urlOf("postgres", "postgres"));
+  await session.query(`CREATE DATABASE ${name} TEMPLATE ${templates[kind]} OWNER ${owner}`);
+  await grantConnect(session, kind, name);
+  return {
+    name,
+    ownerUrl: urlOf(owner, name),
+    appUrl: urlOf(users[0], name),
+    superuserUrl: urlOf("postgres", name),
+    [Symbol.asyncDispose]: () => drop(name),
+  };
+}
+
+async function drop(name: string): Promise<void> {
+  await using session = await openSuperuserSession(urlOf("postgres", "postgres"));
+  await session.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
+}
+
+function urlOf(user: string, database: string): string {
+  return socketUrl(inject("postgresSocketDir"), user, database);
+}

@@ -1,0 +1,93 @@
+import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { readdir, readFile, realpath } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import type { Readable, Writable } from "node:stream";
+
+import { expect, vi } from "vitest";
+
+import { readStack, type Stack } from "#libs/client/stack.ts";
+import { processesIn } from "#libs/postgres-server/processes-in.ts";
+
+/** A command that runs, with all it says. */
+export interface Command {
+  readonly pid: number;
+  /** Standard output and error so far, in the order they came. */
+  output(): string;
+  /** The exit code, or the signal's name. */
+  readonly ended: Promise<number | string>;
+  write(text: string): void;
+  kill(signal: NodeJS.Signals): void;
+}
+
+export interface CommandOptions {
+  readonly home: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+export const root = resolve(import.meta.dirname, "../..");
+
+/** A first start makes a database folder; two test files at a time share the machine. */
+const startTimeoutMs = 45_000;
+const goneTimeoutMs = 20_000;
+const pollMs = 50;
+const anyPorts = { CASE_PORT: "0", CASE_METRICS_PORT: "0", AUDIT_PORT: "0", AUDIT_METRICS_PORT: "0" };
+
+/** Runs a command in the root of the repository, with the stack's folder and free ports in its environment. */
+export function run(command: string, args: readonly string[], { home, env = {} }: CommandOptions): Command {
+  const child: ChildProcessByStdio<Writable, Readable, Readable> = spawn(command, args, {
+    cwd: root,
+    env: { ...process.env, ...anyPorts, CASEFLOW_HOME: home, NO_UPDATE_NOTIFIER: "1", ...env },
+    stdio: ["pipe", "pipe", "pipe"],
+  });
+  let said = "";
+  for (const stream of [child.stdout, child.stderr])
+    stream.on("data", (chunk: Buffer) => (said += chunk.toString()));
+  const ended = new Promise<number | string>((settle, fail) => {
+    child.once("error", fail);
+    child.once("close", (code, signal) => settle(signal ?? code ?? -1));
+  });
+  return {
+    pid: child.pid ?? 0,
+    output: () => said,
+    ended,
+    write: (text) => void child.stdin.write(text),
+    kill: (signal) => void child.kill(signal),
+  };
+}
+
+/** `npm start`, as people run it. */
+export function npmStart(options: CommandOptions, ...args: string[]): Command {
+  return run("npm", ["start", "--", ...args], options);
+}
+
+/** Waits until the stack has told of itself. Fails with what it said when it ends instead. */
+export async function untilReady(home: string, starting: Command): Promise<Stack> {
+  let ending: number | string | undefined;
+  void starting.ended.then((how) => (ending = how));
+  const look = async () => (ending === undefined ? readStack(home) : undefined);
+  const stack = await vi.waitFor(look, { timeout: startTimeoutMs, interval: pollMs });
+  if (!stack) throw new Error(`the stack ended (${ending}):\n${starting.output()}`);
+  return stack;
+}
+
+/** Every process of the stack's: those with its folder in their environment, and PostgreSQL's in its data folder. */
+export async function processesOf(home: string): Promise<number[]> {
+  const entries = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+  const ours = await Promise.all(
+    entries.map(async (pid) => {
+      const environment = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
+      return environment.split("\0").includes(`CASEFLOW_HOME=${home}`);
+    }),
+  );
+  const data = await realpath(join(home, "postgres")).catch(() => undefined);
+  return [
+    ...entries.filter((_, index) => ours[index]).map(Number),
+    ...(data === undefined ? [] : await processesIn(data)),
+  ];
+}
+
+/** Waits until nothing of the stack runs any more. */
+export async function untilGone(home: string): Promise<void> {
+  const look = async () => expect(await processesOf(home)).toEqual([]);
+  await vi.waitFor(look, { timeout: goneTimeoutMs, interval: pollMs });
+}

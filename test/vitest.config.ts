@@ -1,0 +1,16 @@
+import { fileURLToPath } from "node:url";
+
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["**/*.test.ts"],
+    exclude: ["**/node_modules/**", "**/.caseflow/**"],
+    pool: "forks",
+    maxWorkers: 2, // Files at a time: each may run services and a database of its own.
+    globalSetup: fileURLToPath(new URL("support/cluster.ts", import.meta.url)),
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    teardownTimeout: 30_000,
+  },
+});
