@@ -6,6 +6,7 @@ import { CaseService } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
 import { content, type PersonName } from "./support/case-service.ts";
 import { bufCurl, grpcJs, type Driver } from "./support/drivers.ts";
 import { startPair, type Pair } from "./support/pair.ts";
+import { openSuperuser } from "./support/superuser.ts";
 
 let pair: Pair;
 beforeAll(async () => {
@@ -118,3 +119,11 @@ test("what one driver wrote, all others read the same", async () => {
 function sha256(base64: string): string {
   return createHash("sha256").update(Buffer.from(base64, "base64")).digest("base64");
 }
+
+test("what the audit service has acknowledged is in the outbox no more, and nothing was given up", async () => {
+  await using client = await openSuperuser(pair.cases.database.superuserUrl);
+  const rows = async (table: string): Promise<number | null> =>
+    (await client.query(`SELECT FROM ${table}`)).rowCount;
+  await expect.poll(() => rows("outbox"), { timeout: 10_000 }).toBe(0);
+  expect(await rows("dead_letters")).toBe(0);
+});

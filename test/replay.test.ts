@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import { toBinary } from "@bufbuild/protobuf";
-import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { CaseClient } from "#libs/client/case-client.ts";
 import {
@@ -11,6 +10,7 @@ import {
 import { content, openCase, startCaseService, type CaseServiceFixture } from "./support/case-service.ts";
 import { refusalOf } from "./support/reason-of.ts";
 import { rowDigests } from "./support/row-digests.ts";
+import { openSuperuser } from "./support/superuser.ts";
 
 let cases: CaseServiceFixture;
 beforeAll(async () => {
@@ -32,16 +32,11 @@ async function submit(client: CaseClient, request: Parameters<CaseClient["submit
 }
 
 async function countEntries(caseId: string): Promise<number> {
-  const client = new pg.Client({ connectionString: cases.database.superuserUrl });
-  await client.connect();
-  try {
-    const { rows } = await client.query("SELECT count(*)::int AS n FROM audit_entries WHERE case_id = $1", [
-      caseId,
-    ]);
-    return rows[0].n;
-  } finally {
-    await client.end();
-  }
+  await using client = await openSuperuser(cases.database.superuserUrl);
+  const { rows } = await client.query("SELECT count(*)::int AS n FROM audit_entries WHERE case_id = $1", [
+    caseId,
+  ]);
+  return rows[0].n;
 }
 
 test("a replayed request id returns the first answer's bytes, is marked, and writes nothing", async () => {
@@ -149,13 +144,53 @@ test("an expired answer is not given again: the caller is told what the request 
   const caseworker = await cases.as("caseworker");
   const request = { requestId: randomUUID(), caseId: await openCase(cases) };
   await submit(caseworker, request);
-  const client = new pg.Client({ connectionString: cases.database.superuserUrl });
-  await client.connect();
+  await using client = await openSuperuser(cases.database.superuserUrl);
   await client.query("UPDATE recorded_answers SET expires_at = now() WHERE request_id = $1", [
     request.requestId,
   ]);
-  await client.end();
   const before = await rowDigests(cases.database.superuserUrl);
   expect(await refusalOf(submit(caseworker, request))).toBe("AlreadyExists REQUEST_ALREADY_APPLIED");
   expect(await rowDigests(cases.database.superuserUrl)).toEqual(before);
+});
+
+test("a retry replays also when the first attempt commits between its two reads", async () => {
+  const caseworker = await cases.as("caseworker");
+  const request = { requestId: randomUUID(), caseId: await openCase(cases) };
+  const first = await submit(caseworker, request);
+  await using client = await openSuperuser(cases.database.superuserUrl);
+  const { caseId } = request;
+  // Take the first attempt back, to let it commit anew at the moment in question.
+  const moves = ["audit_entries", "recorded_answers", "outbox"];
+  for (const table of moves) {
+    await client.query(
+      `CREATE TEMP TABLE kept_${table} AS SELECT * FROM ${table} WHERE case_id = '${caseId}' AND version = 2`,
+    );
+  }
+  await client.query(`CREATE TEMP TABLE kept_case AS SELECT * FROM cases WHERE case_id = '${caseId}'`);
+  await client.query(
+    `UPDATE cases SET version = 1, state = 'draft', submitter_id = NULL WHERE case_id = '${caseId}'`,
+  );
+  for (const table of moves.toReversed())
+    await client.query(`DELETE FROM ${table} WHERE case_id = '${caseId}' AND version = 2`);
+
+  // Only the read of the case looks at its content: it waits there, and the other read does not.
+  await client.query("BEGIN; LOCK TABLE case_contents IN ACCESS EXCLUSIVE MODE");
+  const retry = submit(caseworker, request);
+  await expect
+    .poll(
+      async () =>
+        (
+          await client.query(
+            "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()",
+          )
+        ).rowCount,
+    )
+    .toBe(1);
+  for (const table of moves) await client.query(`INSERT INTO ${table} SELECT * FROM kept_${table}`);
+  await client.query(
+    `UPDATE cases c SET version = k.version, state = k.state, submitter_id = k.submitter_id FROM kept_case k WHERE c.case_id = k.case_id`,
+  );
+  await client.query("COMMIT");
+
+  expect(await retry).toEqual({ bytes: first.bytes, replayed: true });
 });

@@ -1,5 +1,4 @@
 import { getExtension, hasExtension, type DescMethod } from "@bufbuild/protobuf";
-import pg from "pg";
 import { expect, test } from "vitest";
 import { AuditService } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { CaseAdminService } from "#libs/gen/caseflow/cases/v1/case_admin_service_pb.ts";
@@ -12,6 +11,7 @@ import { caseStates } from "#services/case/domain/case.ts";
 import { transitions } from "#services/case/domain/transitions.ts";
 import { codeByReason as caseCodes } from "#services/case/rpc/reason-codes.ts";
 import { cloneCaseDatabase } from "./support/databases.ts";
+import { openSuperuser } from "./support/superuser.ts";
 
 const methods = [CaseService, CaseAdminService, AuditService].flatMap((service) =>
   service.methods.map((method) => ({ name: `${service.name}.${method.name}`, method })),
@@ -81,43 +81,38 @@ test("every reason that a service can give is in the schema", () => {
 
 test("the database allows the transitions of the state table and no others", async () => {
   await using database = await cloneCaseDatabase();
-  const client = new pg.Client({ connectionString: database.superuserUrl });
-  await client.connect();
-  try {
-    const { rows } = await client.query<{ definition: string }>(
-      `SELECT pg_get_constraintdef(oid) AS definition FROM pg_constraint WHERE conname = 'audit_entries_transition_allowed'`,
-    );
-    const check = rows[0]?.definition.replace(/^CHECK /, "") ?? "";
-    const triples = [null, ...caseStates].flatMap((from) =>
-      Object.keys(actionMethods).flatMap((action) => caseStates.map((to) => ({ from, action, to }))),
-    );
-    const { rows: judged } = await client.query<{
-      from: string | null;
-      action: string;
-      to: string;
-      allowed: boolean;
-    }>(
-      `SELECT from_state AS "from", action, to_state AS "to", ${check} AS allowed
+  await using client = await openSuperuser(database.superuserUrl);
+  const { rows } = await client.query<{ definition: string }>(
+    `SELECT pg_get_constraintdef(oid) AS definition FROM pg_constraint WHERE conname = 'audit_entries_transition_allowed'`,
+  );
+  const check = rows[0]?.definition.replace(/^CHECK /, "") ?? "";
+  const triples = [null, ...caseStates].flatMap((from) =>
+    Object.keys(actionMethods).flatMap((action) => caseStates.map((to) => ({ from, action, to }))),
+  );
+  const { rows: judged } = await client.query<{
+    from: string | null;
+    action: string;
+    to: string;
+    allowed: boolean;
+  }>(
+    `SELECT from_state AS "from", action, to_state AS "to", ${check} AS allowed
          FROM unnest($1::text[], $2::text[], $3::text[]) AS t(from_state, action, to_state)`,
-      [triples.map((t) => t.from), triples.map((t) => t.action), triples.map((t) => t.to)],
+    [triples.map((t) => t.from), triples.map((t) => t.action), triples.map((t) => t.to)],
+  );
+  expect(judged).toHaveLength(triples.length);
+  for (const { from, action, to, allowed } of judged) {
+    const expected = transitions.some(
+      (row) =>
+        row.action === action &&
+        (row.from === "any"
+          ? from !== null && from === to
+          : row.from === from && row.to.some((state) => state === to)),
     );
-    expect(judged).toHaveLength(triples.length);
-    for (const { from, action, to, allowed } of judged) {
-      const expected = transitions.some(
-        (row) =>
-          row.action === action &&
-          (row.from === "any"
-            ? from !== null && from === to
-            : row.from === from && row.to.some((state) => state === to)),
-      );
-      expect({ from, action, to, allowed: allowed ?? false }).toEqual({
-        from,
-        action,
-        to,
-        allowed: expected,
-      });
-    }
-  } finally {
-    await client.end();
+    expect({ from, action, to, allowed: allowed ?? false }).toEqual({
+      from,
+      action,
+      to,
+      allowed: expected,
+    });
   }
 });

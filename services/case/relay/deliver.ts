@@ -72,7 +72,23 @@ export async function deliver(
       failure ??= error;
     }
   }
-  return { verdicts, failure };
+  return { verdicts: keepParked(batch, verdicts), failure };
+}
+
+/**
+ * Of a case, only the first event that is given up becomes a dead letter. Those behind it were judged against a history
+ * that lacks it: they wait with their case.
+ */
+function keepParked(batch: readonly PendingEvent[], verdicts: readonly Verdict[]): readonly Verdict[] {
+  const byEvent = new Map(verdicts.map((verdict) => [verdict.event, verdict]));
+  const parkedCases = new Set<string>();
+  return batch.flatMap((event) => {
+    const verdict = byEvent.get(event);
+    if (verdict?.kind !== "dead") return verdict ?? [];
+    if (parkedCases.has(event.caseId)) return { event, kind: "waits" as const };
+    parkedCases.add(event.caseId);
+    return verdict;
+  });
 }
 
 function judge(event: PendingEvent, outcome: Outcome | undefined): Verdict {

@@ -1,0 +1,28 @@
+import { expect, test } from "vitest";
+import { createBell } from "./bell.ts";
+
+const never = new AbortController().signal;
+const longMs = 2 ** 30;
+
+test("a bell rung while nobody waits ends the next wait at once, and that one only", async () => {
+  const bell = createBell();
+  bell.ring();
+  bell.ring();
+  await bell.wait(longMs, never);
+  let ended = false;
+  const next = bell.wait(longMs, never).then(() => (ended = true));
+  await new Promise(setImmediate);
+  expect(ended).toBe(false);
+  bell.ring();
+  await next;
+});
+
+test("a wait ends with its time, or when it is called off, and leaves no listener behind", async () => {
+  const bell = createBell();
+  await bell.wait(1, never);
+  const controller = new AbortController();
+  const waits = bell.wait(longMs, controller.signal);
+  controller.abort();
+  await waits;
+  await bell.wait(longMs, controller.signal);
+});
