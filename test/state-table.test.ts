@@ -49,23 +49,23 @@ const calls: Record<
 /** How to get a case into each state: by methods as far as they are built, then by entries written by hand. */
 const ways: Record<
   CaseState,
-  { readonly until: Parameters<typeof openCase>[1]; readonly then: readonly CaseState[] }
+  { readonly until: Parameters<typeof openCase>[1]; readonly onwards: readonly CaseState[] }
 > = {
-  draft: { until: "draft", then: [] },
-  submitted: { until: "assigned", then: [] },
-  under_review: { until: "under_review", then: [] },
-  approved: { until: "approved", then: [] },
-  rejected: { until: "rejected", then: [] },
-  appealed: { until: "approved", then: ["appealed"] },
-  appeal_under_review: { until: "approved", then: ["appealed", "appeal_under_review"] },
-  appeal_approved: { until: "approved", then: ["appealed", "appeal_under_review", "appeal_approved"] },
-  appeal_rejected: { until: "rejected", then: ["appealed", "appeal_under_review", "appeal_rejected"] },
-  closed: { until: "closed", then: [] },
+  draft: { until: "draft", onwards: [] },
+  submitted: { until: "assigned", onwards: [] },
+  under_review: { until: "under_review", onwards: [] },
+  approved: { until: "approved", onwards: [] },
+  rejected: { until: "rejected", onwards: [] },
+  appealed: { until: "approved", onwards: ["appealed"] },
+  appeal_under_review: { until: "approved", onwards: ["appealed", "appeal_under_review"] },
+  appeal_approved: { until: "approved", onwards: ["appealed", "appeal_under_review", "appeal_approved"] },
+  appeal_rejected: { until: "rejected", onwards: ["appealed", "appeal_under_review", "appeal_rejected"] },
+  closed: { until: "closed", onwards: [] },
 };
 
 async function placedIn(state: CaseState): Promise<string> {
   const caseId = await openCase(cases, ways[state].until);
-  await placeCase(cases.database.superuserUrl, caseId, ways[state].then);
+  await placeCase(cases.database.superuserUrl, caseId, ways[state].onwards);
   return caseId;
 }
 

@@ -37,6 +37,17 @@ test("a migration that fails names file, line and reason, and leaves nothing of 
   expect((await migrate(at)).applied).toEqual(["0002_broken.sql"]);
 });
 
+test("a migration that cannot be recorded is not applied", async () => {
+  await using at = await start({
+    "0001_a.sql":
+      "CREATE TABLE a (); INSERT INTO schema_migrations (version, name, sha256) VALUES (1, '', '')",
+  });
+
+  await expect(migrate(at)).rejects.toThrow("0001_a.sql: duplicate key");
+
+  expect(await at.query("SELECT to_regclass('a') AS a")).toEqual([{ a: null }]);
+});
+
 test("a migration that was changed after it was applied is refused", async () => {
   await using at = await start({ "0001_notes.sql": "CREATE TABLE notes (text text);" });
   await migrate(at);

@@ -314,6 +314,16 @@ test("a transaction runs on a client of one's own, if it is pipelined", async ()
   expect(await stored()).toEqual(["acme/1"]);
 });
 
+test("a client of one's own that is left inside a transaction is cut off", async () => {
+  const client = await pool.connect();
+  await client.query("BEGIN");
+
+  await expect(runTransaction(client, { timeoutMs }, [select])).rejects.toThrow("inside a transaction");
+
+  expect(client.connection.stream.destroyed).toBe(true);
+  client.release(true);
+});
+
 test("a probe succeeds while the pool can answer, and fails when it cannot", async () => {
   await probeDatabase(pool);
   using _holder = await holdConnection();

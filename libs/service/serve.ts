@@ -1,10 +1,4 @@
-import {
-  getExtension,
-  hasExtension,
-  type DescFile,
-  type DescMethod,
-  type DescService,
-} from "@bufbuild/protobuf";
+import { getExtension, hasExtension, type DescMethod, type DescService } from "@bufbuild/protobuf";
 import { Code, type ConnectRouter } from "@connectrpc/connect";
 import { createValidateInterceptor } from "@connectrpc/validate";
 import { authz } from "#libs/gen/caseflow/options/v1/authz_pb.ts";

@@ -12,7 +12,7 @@ const tracer = trace.getTracer("rpc");
 /** Not among the stable values of `rpc.system.name` yet. */
 const connectSystem = "connectrpc";
 
-/** One call's span. `end` counts once: whoever knows first how the call went. */
+/** One call's span. The first `end` counts: it comes from whoever knows first how the call went. */
 export interface RpcSpan {
   /** With the span active. */
   readonly context: Context;
@@ -33,12 +33,10 @@ export function startRpcSpan(
     [ATTR_RPC_METHOD]: method,
   };
   const span = tracer.startSpan(method, { kind, attributes }, parent);
-  let ended = false;
   return {
     context: trace.setSpan(parent, span),
     end(error) {
-      if (ended) return;
-      ended = true;
+      if (!span.isRecording()) return;
       recordStatus(span, error, isGrpc, isFault);
       span.end();
     },
@@ -67,7 +65,6 @@ export async function* withinRpcSpan<T>(messages: AsyncIterable<T>, span: RpcSpa
 }
 
 function recordStatus(span: Span, error: unknown, isGrpc: boolean, isFault: (code: Code) => boolean): void {
-  if (!span.isRecording()) return;
   if (error === undefined) {
     if (isGrpc) span.setAttribute(ATTR_RPC_STATUS_CODE, "OK");
     return;

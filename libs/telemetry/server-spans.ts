@@ -22,7 +22,7 @@ const serverFaults: ReadonlySet<Code> = new Set([
  * handler, in streams too, and ends with the last message or when the caller has gone. To be the outermost interceptor.
  */
 export const serverSpans: Interceptor = (next) => async (request) => {
-  const parent = context.active();
+  const parent = propagation.extract(context.active(), request.header, fromHeaders);
   const span = startRpcSpan(request, SpanKind.SERVER, parent, (code) => serverFaults.has(code));
   try {
     const response = await context.with(span.context, () => next(request));

@@ -1,5 +1,5 @@
 import { readSettings, type Environment } from "#libs/config/read-settings.ts";
-import { oneOf, port, text, url, urlOrPath, wholeNumber } from "#libs/config/setting.ts";
+import { oneOf, port, postgresUrl, text, url, urlOrPath, wholeNumber } from "#libs/config/setting.ts";
 
 export interface RelayConfig {
   /** As the relay's role. */
@@ -27,11 +27,10 @@ export interface Config extends RelayConfig {
   readonly drainMs: number;
 }
 
-const postgres = { protocols: ["postgresql:", "postgres:"] };
 const http = { protocols: ["http:", "https:"] };
 
 const relaySettings = {
-  relayDatabaseUrl: url("CASE_RELAY_DATABASE_URL", postgres),
+  relayDatabaseUrl: postgresUrl("CASE_RELAY_DATABASE_URL"),
   auditUrl: url("AUDIT_URL", { ...http, fallback: "http://127.0.0.1:7081" }),
   auditTokenFile: text("AUDIT_TOKEN_FILE"),
   relayPollMs: wholeNumber("RELAY_POLL_MS", { min: 10, max: 60_000, fallback: 1_000 }),
@@ -47,7 +46,7 @@ export function readConfig(env: Environment): Config {
     host: text("CASEFLOW_BIND", { fallback: "127.0.0.1" }),
     port: port("CASE_PORT", { fallback: 7080 }),
     metricsPort: port("CASE_METRICS_PORT", { fallback: 7090 }),
-    databaseUrl: url("CASE_DATABASE_URL", postgres),
+    databaseUrl: postgresUrl("CASE_DATABASE_URL"),
     poolMax: wholeNumber("CASE_POOL_MAX", { min: 1, max: 1_000, fallback: 20 }),
     jwks: urlOrPath("CASEFLOW_JWKS", http),
     jwtIssuer: text("CASEFLOW_JWT_ISSUER"),

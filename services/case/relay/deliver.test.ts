@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { PendingEvent } from "../store/outbox.ts";
+import type { PendingEvent } from "../domain/pending-event.ts";
 import { deliver, DeliveryError, type Outcome, type RecordEvents } from "./deliver.ts";
 
 function events(count: number): PendingEvent[] {

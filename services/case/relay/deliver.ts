@@ -1,4 +1,4 @@
-import type { PendingEvent } from "../store/outbox.ts";
+import type { PendingEvent } from "../domain/pending-event.ts";
 
 /** What the audit service said of one event. */
 export type Outcome =

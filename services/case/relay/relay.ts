@@ -1,7 +1,8 @@
 import type pg from "pg";
 import type { Log } from "#libs/telemetry/log.ts";
 import { runTransaction } from "#libs/pg/tenant-transaction.ts";
-import { pendingLanes, type PendingEvent } from "../store/outbox.ts";
+import type { PendingEvent } from "../domain/pending-event.ts";
+import { pendingLanes } from "../store/outbox.ts";
 import { createBell } from "./bell.ts";
 import type { DeliveryError, RecordEvents } from "./deliver.ts";
 import { openLaneLocks, type LaneLocks } from "./lane-locks.ts";

@@ -7,8 +7,8 @@ import {
   pendingEvents,
   removeDelivered,
   toPendingEvent,
-  type PendingEvent,
 } from "../store/outbox.ts";
+import type { PendingEvent } from "../domain/pending-event.ts";
 import { deliver, type DeliveryError, type RecordEvents, type Verdict } from "./deliver.ts";
 import type { Rest } from "./rest.ts";
 

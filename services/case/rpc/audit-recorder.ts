@@ -4,7 +4,7 @@ import { DeliveryOutcome, type EventOutcome } from "#libs/gen/caseflow/audit/v1/
 import { ErrorInfoSchema } from "#libs/gen/google/rpc/error_details_pb.ts";
 import { currentTraceparent, withSpan } from "#libs/telemetry/trace-context.ts";
 import { DeliveryError, type Outcome, type RecordEvents } from "../relay/deliver.ts";
-import type { PendingEvent } from "../store/outbox.ts";
+import type { PendingEvent } from "../domain/pending-event.ts";
 
 /** The longest one delivery may take; in milliseconds. */
 const deliveryTimeoutMs = 10_000;

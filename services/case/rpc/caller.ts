@@ -18,7 +18,7 @@ export function callerOf(context: HandlerContext): Caller {
     actor: {
       id: principal.id,
       kind: principal.kind,
-      roles: [...principal.roles].sort(),
+      roles: principal.roles.toSorted(),
       onBehalfOf: principal.onBehalfOf ?? "",
     },
     correlationId: context.values.get(correlationIdKey),

@@ -1,20 +1,10 @@
 import type { Statement } from "#libs/pg/statement.ts";
+import type { PendingEvent } from "../domain/pending-event.ts";
 
 /*
  * What the relay reads and writes, as its own role, which sees the outbox of every tenant. Each statement is a plain one over
  * a lane, or touches one tenant alone.
  */
-
-/** One event that waits for delivery. */
-export interface PendingEvent {
-  readonly tenantId: string;
-  readonly eventId: string;
-  readonly caseId: string;
-  readonly version: number;
-  readonly traceparent: string;
-  /** The bytes as they were made in the transition. */
-  readonly event: Uint8Array;
-}
 
 /** Lanes in which something waits, in no order. Locks nothing. */
 export function pendingLanes(): Statement {
