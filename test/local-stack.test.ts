@@ -88,7 +88,7 @@ test("tokens speak for their tenant alone", async () => {
 });
 
 test("a second start with the same folder is refused in one sentence, and leaves the first alone", async () => {
-  const second = npmStart({ home });
+  await using second = npmStart({ home });
   expect(await second.ended).toBe(1);
   expect(second.output()).toMatch(/^CASEFLOW_HOME: another stack \(process \d+\) is running with .*$/m);
   expect((await readStack(home)).case.pid).toBe(stack.case.pid);
@@ -96,7 +96,7 @@ test("a second start with the same folder is refused in one sentence, and leaves
 
 test("a stack with another folder runs beside it", async () => {
   await using other = await makeTemporaryHome();
-  const beside = npmStart({ home: other.path });
+  await using beside = npmStart({ home: other.path });
   const { case: cases } = await untilReady(other.path, beside);
   expect(cases.url).not.toBe(stack.case.url);
   beside.kill("SIGTERM");
@@ -106,7 +106,7 @@ test("a stack with another folder runs beside it", async () => {
 }, 60_000);
 
 test("the demo takes a case through its life and finds its trail unbroken", async () => {
-  const demo = run("npm", ["run", "demo"], { home });
+  await using demo = run("npm", ["run", "demo"], { home });
   expect(await demo.ended, demo.output()).toBe(0);
   const said = demo.output();
   for (const line of [
@@ -124,7 +124,7 @@ test("the demo takes a case through its life and finds its trail unbroken", asyn
 
 test("the commands that are printed can be pasted as they stand", async () => {
   const block = /^token\(\)[^]*ListEvents$/m.exec(starting.output())?.[0] ?? "";
-  const shell = run("bash", [], { home });
+  await using shell = run("bash", [], { home });
   shell.write(`set -e\n${block}\nexit\n`);
   expect(await shell.ended, shell.output()).toBe(0);
   expect(shell.output()).toContain('"state": "CASE_STATE_DRAFT"');
@@ -137,13 +137,13 @@ test("caseflow shows a case of the running stack, and makes tokens that its serv
   const { case: created } = await cases.createCase({ requestId: randomUUID(), caseType: "t", content });
   const caseId = created?.caseId ?? "";
 
-  const shown = run("npx", ["caseflow", "case", "show", caseId], { home });
+  await using shown = run("npx", ["caseflow", "case", "show", caseId], { home });
   expect(await shown.ended, shown.output()).toBe(0);
   expect(shown.output()).toMatch(/state +draft\n/);
   expect(shown.output()).toMatch(/title +A kiosk\n/);
 
   const args = ["token", "--tenant", "harbour-city", "--sub", "eve", "--roles", "auditor"];
-  const printed = run(join(root, "services/cli/main.ts"), args, { home });
+  await using printed = run(join(root, "services/cli/main.ts"), args, { home });
   expect(await printed.ended).toBe(0);
   expect(printed.output()).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/);
   await using audit = createAuditClient({ url: stack.audit.url, token: printed.output().trim() });
@@ -151,7 +151,7 @@ test("caseflow shows a case of the running stack, and makes tokens that its serv
 });
 
 test("caseflow migrate finds the running stack's databases up to date", async () => {
-  const migrated = run("npm", ["run", "--silent", "migrate", "--", "--json"], { home });
+  await using migrated = run("npm", ["run", "--silent", "migrate", "--", "--json"], { home });
   expect(await migrated.ended, migrated.output()).toBe(0);
   expect(JSON.parse(migrated.output().trim().split("\n").at(-1) ?? "")).toEqual([
     { database: "case", applied: [] },
@@ -161,7 +161,7 @@ test("caseflow migrate finds the running stack's databases up to date", async ()
 
 test("the demo without a stack says in one sentence how to start one", async () => {
   const empty = await mkdtemp(join(tmpdir(), "caseflow-empty-"));
-  const demo = run("npm", ["run", "--silent", "demo"], { home: empty });
+  await using demo = run("npm", ["run", "--silent", "demo"], { home: empty });
   expect(await demo.ended).toBe(1);
   expect(demo.output()).toContain(`no stack is running with the folder ${empty}: start it with npm start`);
   await rm(empty, { recursive: true });

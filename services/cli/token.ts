@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { openLocalIssuer } from "#libs/local-issuer/local-issuer.ts";
 
 import type { CliConfig } from "./config.ts";
@@ -47,7 +47,11 @@ export function addTokenCommand(program: Command, config: CliConfig): void {
     .option("--kind <kind>", "person or service", readKind, "person")
     .option("--sources <a,b>", "event sources it may deliver for", readList)
     .option("--on-behalf-of <id>", "whom the subject acts for", readPrincipal)
-    .option("--expires-in <time>", "such as 90s, 15m, 8h or 7d, at most 30d", readSeconds, 3_600)
+    .addOption(
+      new Option("--expires-in <time>", "such as 90s, 15m, 8h or 7d, at most 30d")
+        .argParser(readSeconds)
+        .default(3_600, "1h"),
+    )
     .option("--json", 'print {"token": …} instead')
     .addHelpText(
       "after",

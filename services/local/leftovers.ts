@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 /** In the environment of every service of a stack: names the stack's folder, so that what is left of it can be found. */
 export const stackVariable = "CASEFLOW_STACK";
 
-const patienceMs = 10_000;
+const endingPatienceMs = 10_000;
 const killPatienceMs = 5_000;
 const lookEveryMs = 50;
 
@@ -12,7 +12,7 @@ const lookEveryMs = 50;
  * Waits for services that a killed stack of this folder left behind: the kernel has told them to stop, and they may still
  * be finishing. Whatever is there after ten seconds is killed. Call it with the folder locked.
  */
-export async function clearLeftovers(home: string): Promise<void> {
+export async function clearLeftovers(home: string, patienceMs = endingPatienceMs): Promise<void> {
   const until = performance.now() + patienceMs;
   let pids = await findLeftovers(home);
   while (pids.length > 0) {

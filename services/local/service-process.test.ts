@@ -59,6 +59,12 @@ test("last words are messages with their errors, and what is no JSON as it is", 
   expect(lastWords(log, 2)).toEqual(["failed: no route", "Error: at the very end"]);
 });
 
+test("of a log with a warning in it, what is ordinary is left out of the last words", () => {
+  const ordinary = `{"level":"info","msg":"call"}\n`;
+  expect(lastWords(ordinary.repeat(3), 2)).toEqual(["call", "call"]);
+  expect(lastWords(`{"level":"warn","msg":"odd"}\n${ordinary.repeat(3)}`, 2)).toEqual(["odd"]);
+});
+
 async function openPlace() {
   const path = await mkdtemp(join(tmpdir(), "service-"));
   return {

@@ -65,18 +65,24 @@ export async function startService(options: ServiceOptions): Promise<ServiceProc
   };
 }
 
-/** The last lines of a log of JSON lines, in words: the message, and the error's where there is one. */
+/**
+ * The last lines of a log of JSON lines, in words: the message, and the error's where there is one. Of a log that tells of
+ * anything out of the ordinary, only that.
+ */
 export function lastWords(log: string, count: number): string[] {
   const lines = log.split("\n").filter((line) => line.trim() !== "");
-  return lines.slice(-count).map((line) => {
-    try {
-      const entry: { msg?: string; err?: { message?: string } } = JSON.parse(line);
-      const words = [entry.msg, entry.err?.message].filter((part) => part !== undefined);
-      return words.length > 0 ? words.join(": ") : line;
-    } catch {
-      return line; // Not one of ours: Node's own words about a crash.
-    }
-  });
+  const unusual = lines.filter((line) => !/^\{"level":"(?:trace|debug|info)"/.test(line));
+  return (unusual.length > 0 ? unusual : lines).slice(-count).map(toWords);
+}
+
+function toWords(line: string): string {
+  try {
+    const entry: { msg?: string; err?: { message?: string } } = JSON.parse(line);
+    const words = [entry.msg, entry.err?.message].filter((part) => part !== undefined);
+    return words.length > 0 ? words.join(": ") : line;
+  } catch {
+    return line; // Not one of ours: Node's own words about a crash.
+  }
 }
 
 function ignoreAbsence(error: unknown): void {

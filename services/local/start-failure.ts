@@ -28,7 +28,7 @@ function explainPostgres({ kind, message }: PostgresServerError, home: string): 
     case "unsupported_platform":
       return `CASE_DATABASE_URL: ${message}; set it and the four others to a PostgreSQL of your own`;
     case "start_failed":
-      return `CASEFLOW_HOME: the database in ${home} does not start; set it to another folder to do without: ${message}`;
+      return `CASEFLOW_HOME: no PostgreSQL with the folder ${home}; set it to another, or CASE_DATABASE_URL to a server of your own: ${message}`;
     default:
       return kind satisfies never;
   }

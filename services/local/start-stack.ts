@@ -1,4 +1,3 @@
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -11,6 +10,7 @@ import type { LocalConfig } from "./config.ts";
 import { forgetData } from "./forget-data.ts";
 import { clearLeftovers, stackVariable } from "./leftovers.ts";
 import { FolderLocked, lockFolder } from "./lock-folder.ts";
+import { makeFolder } from "./make-folder.ts";
 import { signTokens } from "./made-up-people.ts";
 import type { Progress } from "./progress.ts";
 import { keepRelayToken } from "./relay-token.ts";
@@ -122,7 +122,7 @@ async function openHome(
   opened: AsyncDisposableStack,
 ): Promise<void> {
   const { home } = config;
-  await mkdir(join(home, "logs"), { recursive: true, mode: 0o700 });
+  await makeFolder(home);
   try {
     opened.use(await lockFolder(home));
   } catch (error) {
@@ -140,6 +140,7 @@ async function openHome(
       () => forgetData(config),
       () => "the data is forgotten",
     );
+  await makeFolder(join(home, "logs"));
 }
 
 async function openKeys(config: LocalConfig, opened: AsyncDisposableStack): Promise<Keys> {

@@ -8,8 +8,8 @@ import { expect, vi } from "vitest";
 import { readStack, type Stack } from "#libs/client/stack.ts";
 import { processesIn } from "#libs/postgres-server/processes-in.ts";
 
-/** A command that runs, with all it says. */
-export interface Command {
+/** A command that runs, with all it says. Disposing it kills it if it still runs, as a test that failed leaves it. */
+export interface Command extends AsyncDisposable {
   readonly pid: number;
   /** Standard output and error so far, in the order they came. */
   output(): string;
@@ -36,7 +36,7 @@ const anyPorts = { CASE_PORT: "0", CASE_METRICS_PORT: "0", AUDIT_PORT: "0", AUDI
 export function run(command: string, args: readonly string[], { home, env = {} }: CommandOptions): Command {
   const child: ChildProcessByStdio<Writable, Readable, Readable> = spawn(command, args, {
     cwd: root,
-    env: { ...process.env, ...anyPorts, CASEFLOW_HOME: home, NO_UPDATE_NOTIFIER: "1", ...env },
+    env: { ...withoutSettings(process.env), ...anyPorts, CASEFLOW_HOME: home, ...env },
     stdio: ["pipe", "pipe", "pipe"],
   });
   let said = "";
@@ -52,7 +52,17 @@ export function run(command: string, args: readonly string[], { home, env = {} }
     ended,
     write: (text) => void child.stdin.write(text),
     kill: (signal) => void child.kill(signal),
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL");
+      await ended;
+    },
   };
+}
+
+/** What whoever runs the tests has set for a stack of their own must not reach the tests' stacks, or theirs be touched. */
+function withoutSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const ours = /^(?:CASE|AUDIT|CASEFLOW|RELAY|OTEL)_|^(?:RELAY|LOG_LEVEL)$/;
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !ours.test(name)));
 }
 
 /** `npm start`, as people run it. */
@@ -64,7 +74,11 @@ export function npmStart(options: CommandOptions, ...args: string[]): Command {
 export async function untilReady(home: string, starting: Command): Promise<Stack> {
   let ending: number | string | undefined;
   void starting.ended.then((how) => (ending = how));
-  const look = async () => (ending === undefined ? readStack(home) : undefined);
+  const look = async () => {
+    if (ending !== undefined) return undefined;
+    expect(starting.output()).toContain("Ready."); // Until then the file may be that of a stack just killed.
+    return readStack(home);
+  };
   const stack = await vi.waitFor(look, { timeout: startTimeoutMs, interval: pollMs });
   if (!stack) throw new Error(`the stack ended (${ending}):\n${starting.output()}`);
   return stack;

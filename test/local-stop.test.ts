@@ -1,0 +1,168 @@
+import { randomUUID } from "node:crypto";
+import { access, readFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import { expect, test, vi } from "vitest";
+
+import { createCaseClient } from "#libs/client/case-client.ts";
+import type { Stack } from "#libs/client/stack.ts";
+
+import { npmStart, processesOf, run, untilGone, untilReady } from "./support/local-stack.ts";
+import { makeTemporaryHome } from "./support/temporary-home.ts";
+
+/** A test may start a stack three times, on a machine that does other things too. */
+const patienceMs = 120_000;
+const ctrlC = "\x03";
+
+test("data survives a restart, and --reset forgets it", { timeout: patienceMs }, async () => {
+  await using temporary = await makeTemporaryHome();
+  const home = temporary.path;
+
+  await using first = npmStart({ home });
+  const caseId = await createCase(await untilReady(home, first));
+  first.kill("SIGTERM");
+  expect(await first.ended).toBe(0);
+  await expectStopped(home);
+
+  await using second = npmStart({ home });
+  const again = await untilReady(home, second);
+  expect(await isThere(again, caseId)).toBe(true);
+  second.kill("SIGINT");
+  expect(await second.ended).toBe(0);
+  await expectStopped(home);
+
+  await using third = npmStart({ home }, "--reset");
+  expect(await isThere(await untilReady(home, third), caseId)).toBe(false);
+  third.kill("SIGTERM");
+  expect(await third.ended).toBe(0);
+});
+
+test("one Ctrl-C in a terminal stops everything and exits 0", { timeout: patienceMs }, async () => {
+  await using temporary = await makeTemporaryHome();
+  const home = temporary.path;
+  await using terminal = openTerminal(home);
+  await untilReady(home, terminal);
+  terminal.write(ctrlC);
+  expect(await terminal.ended, terminal.output()).toBe(0);
+  expect(terminal.output()).toContain("Stopped. The data stays.");
+  await expectStopped(home);
+});
+
+test(
+  "a second Ctrl-C does not wait for a service that hangs, and exits 130",
+  { timeout: patienceMs },
+  async () => {
+    await using temporary = await makeTemporaryHome();
+    const home = temporary.path;
+    await using terminal = openTerminal(home);
+    const stack = await untilReady(home, terminal);
+    await secondSignal(stack, terminal, () => terminal.write(ctrlC));
+    expect(await terminal.ended, terminal.output()).toBe(130);
+    process.kill(stack.case.pid, "SIGCONT");
+    await untilGone(home);
+  },
+);
+
+test("a signal while the stack is starting stops it too, and exits 0", async () => {
+  await using temporary = await makeTemporaryHome();
+  await using starting = npmStart({ home: temporary.path });
+  await vi.waitFor(() => expect(starting.output()).toContain("migrations"), { timeout: 20_000 });
+  starting.kill("SIGTERM");
+  expect(await starting.ended, starting.output()).toBe(0);
+  expect(starting.output()).not.toContain("Ready.");
+  await expectStopped(temporary.path);
+});
+
+test("a second SIGTERM to npm does not wait either, and exits 143", { timeout: patienceMs }, async () => {
+  await using temporary = await makeTemporaryHome();
+  const home = temporary.path;
+  await using starting = npmStart({ home });
+  const stack = await untilReady(home, starting);
+  await secondSignal(stack, starting, () => starting.kill("SIGTERM"));
+  expect(await starting.ended, starting.output()).toBe(143);
+  process.kill(stack.case.pid, "SIGCONT");
+  await untilGone(home);
+});
+
+test(
+  "a killed npm, and a killed stack, leave nothing running, and the next start works",
+  { timeout: patienceMs },
+  async () => {
+    await using temporary = await makeTemporaryHome();
+    const home = temporary.path;
+
+    await using first = npmStart({ home });
+    const caseId = await createCase(await untilReady(home, first));
+    first.kill("SIGKILL");
+    await first.ended;
+    await untilGone(home);
+
+    await using second = npmStart({ home });
+    expect(await isThere(await untilReady(home, second), caseId)).toBe(true);
+    process.kill(await stackProcess(home), "SIGKILL");
+    await second.ended;
+
+    await using third = npmStart({ home }); // At once: what is still ending is waited for.
+    expect(await isThere(await untilReady(home, third), caseId)).toBe(true);
+    third.kill("SIGTERM");
+    expect(await third.ended).toBe(0);
+    await expectStopped(home);
+  },
+);
+
+test(
+  "a service that dies takes the stack with it, which says which and exits 1",
+  { timeout: patienceMs },
+  async () => {
+    await using temporary = await makeTemporaryHome();
+    const home = temporary.path;
+    await using starting = npmStart({ home });
+    const stack = await untilReady(home, starting);
+    process.kill(stack.audit.pid, "SIGKILL");
+    expect(await starting.ended).toBe(1);
+    expect(starting.output()).toMatch(/the audit service ended by SIGKILL; it said:\n {2}listening\n/);
+    await expectStopped(home);
+  },
+);
+
+function openTerminal(home: string) {
+  return run("script", ["-qefc", "exec npm start", "/dev/null"], { home });
+}
+
+/** Signals once, with a service that cannot stop, so that the second signal finds the stack still stopping. */
+async function secondSignal(
+  stack: Stack,
+  { output }: { output: () => string },
+  signal: () => void,
+): Promise<void> {
+  process.kill(stack.case.pid, "SIGSTOP");
+  signal();
+  await vi.waitFor(() => expect(output()).toContain("Stopping …"), { timeout: 10_000 });
+  signal();
+}
+
+async function expectStopped(home: string): Promise<void> {
+  await untilGone(home);
+  await expect(access(join(home, "stack.json"))).rejects.toHaveProperty("code", "ENOENT");
+}
+
+/** The process that runs the stack. */
+async function stackProcess(home: string): Promise<number> {
+  for (const pid of await processesOf(home)) {
+    const command = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+    if (command.startsWith("node\0services/local/start.ts\0")) return pid;
+  }
+  throw new Error("the stack's process is not there");
+}
+
+async function createCase(stack: Stack): Promise<string> {
+  await using cases = createCaseClient({ url: stack.case.url, token: stack.tokens.caseworker ?? "" });
+  const { case: created } = await cases.createCase({ requestId: randomUUID(), caseType: "t", content: {} });
+  return created?.caseId ?? "";
+}
+
+async function isThere(stack: Stack, caseId: string): Promise<boolean> {
+  await using cases = createCaseClient({ url: stack.case.url, token: stack.tokens.caseworker ?? "" });
+  const { cases: found } = await cases.listCases({});
+  return found.some((one) => one.caseId === caseId);
+}
