@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import type { AuditClient } from "#libs/client/audit-client.ts";
 import { DeliveryOutcome, type EventOutcome } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
+import { openSession } from "#libs/pg/session.ts";
 import { startAuditService, testSource, type AuditServiceFixture } from "./support/audit-service.ts";
 import {
   makeChain,
@@ -18,7 +19,7 @@ const { APPLIED, DUPLICATE, OUT_OF_ORDER, REJECTED } = DeliveryOutcome;
 let audit: AuditServiceFixture;
 let source: AuditClient;
 beforeAll(async () => {
-  audit = await startAuditService({ config: { logLevel: "warn" } });
+  audit = await startAuditService();
   source = await audit.source();
 });
 afterAll(() => audit[Symbol.asyncDispose]());
@@ -208,6 +209,29 @@ test.each([
   ["more than 4 MiB", Array.from({ length: 70 }, () => Buffer.alloc(61_440)), "ResourceExhausted TOO_LARGE"],
 ])("a batch of %s is refused", async (_, events, refusal) => {
   expect(await refusalOf(source.recordEvents({ events }))).toBe(refusal);
+});
+
+test("a caller's deadline ends the wait in the database too", async () => {
+  await deliver([makeEvent()]);
+  await using session = await openSession({
+    url: audit.database.superuserUrl,
+    applicationName: "test",
+    connectTimeoutMs: 5_000,
+    onError: () => {}, // Its query fails with it.
+  });
+  await session.query("BEGIN");
+  await session.query("SELECT FROM logs FOR UPDATE");
+  const waiting = async () => {
+    const text = "SELECT FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'";
+    return (await session.query(text, [audit.database.name])).rowCount;
+  };
+
+  const call = source.recordEvents({ events: [makeEvent().bytes] }, { timeoutMs: 1_000 });
+  const refused = refusalOf(call);
+  await vi.waitFor(async () => expect(await waiting()).toBe(1), { timeout: 900, interval: 10 });
+
+  expect(await refused).toMatch(/^DeadlineExceeded/);
+  await vi.waitFor(async () => expect(await waiting()).toBe(0), { timeout: 1_000, interval: 10 });
 });
 
 test("an event of 60 KiB is stored", async () => {

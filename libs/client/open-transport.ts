@@ -1,4 +1,4 @@
-import type { Interceptor, Transport } from "@connectrpc/connect";
+import { Code, ConnectError, type Interceptor, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { createSessionManager } from "#libs/rpc/session-manager.ts";
 import { clientSpans } from "#libs/telemetry/client-spans.ts";
@@ -18,23 +18,45 @@ export interface OpenTransport extends AsyncDisposable {
 }
 
 const defaultTimeoutMs = 5_000;
+/** Below the services' own limit, so that it is we who close an idle connection. */
+const idleConnectionTimeoutMs = 120_000;
 /** What the services answer with at most. */
 const readMaxBytes = 64 * 1024 * 1024;
 
 /** Opens a gRPC transport: one connection, made at the first call and made anew when it is lost. */
 export function openTransport(options: ClientOptions): OpenTransport {
-  const sessions = createSessionManager(options.url);
-  const transport = createGrpcTransport({
+  const sessions = createSessionManager(options.url, {
+    pulse: { intervalMs: 10_000, timeoutMs: 3_000 },
+    idleConnectionTimeoutMs,
+  });
+  const inner = createGrpcTransport({
     baseUrl: options.url,
     sessionManager: sessions,
     interceptors: [clientSpans, withToken(options.token)],
     defaultTimeoutMs: options.defaultTimeoutMs ?? defaultTimeoutMs,
     readMaxBytes,
   });
+  const transport: Transport = {
+    unary(method, signal, timeoutMs, ...rest) {
+      refuseSpent(timeoutMs);
+      return inner.unary(method, signal, timeoutMs, ...rest);
+    },
+    stream(method, signal, timeoutMs, ...rest) {
+      refuseSpent(timeoutMs);
+      return inner.stream(method, signal, timeoutMs, ...rest);
+    },
+  };
   return {
     transport,
     [Symbol.asyncDispose]: async () => sessions.abort(),
   };
+}
+
+/** To connect-node a timeout of 0 or less means no deadline: a spent budget would become an endless call. */
+function refuseSpent(timeoutMs: number | undefined): void {
+  if (timeoutMs !== undefined && timeoutMs <= 0) {
+    throw new ConnectError("no time is left for this call", Code.DeadlineExceeded);
+  }
 }
 
 function withToken(token: ClientOptions["token"]): Interceptor {

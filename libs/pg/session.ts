@@ -6,12 +6,15 @@ export interface SessionOptions {
   /** Shown in `pg_stat_activity`. */
   readonly applicationName: string;
   readonly connectTimeoutMs: number;
+  /** The longest wait for an answer; the query then fails, and the session is to be given up. Absent: as long as it takes. */
+  readonly answerTimeoutMs?: number;
   /** Hears of the connection's death, also between queries; it is not to be used afterwards. */
   readonly onError: (error: Error) => void;
 }
 
 /** Time a goodbye may take before the socket is cut. */
 const goodbyeMs = 2_000;
+const keepAliveDelayMs = 10_000;
 
 /**
  * Opens one connection outside any pool, for what belongs to a session: session advisory locks, LISTEN.
@@ -24,6 +27,8 @@ export async function openSession(options: SessionOptions): Promise<Client & Asy
     application_name: options.applicationName,
     connectionTimeoutMillis: options.connectTimeoutMs,
     keepAlive: true,
+    keepAliveInitialDelayMillis: keepAliveDelayMs,
+    ...(options.answerTimeoutMs !== undefined && { query_timeout: options.answerTimeoutMs }),
   });
   client.on("error", options.onError);
   await client.connect();

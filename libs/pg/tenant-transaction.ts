@@ -32,6 +32,11 @@ export interface TransactionOptions {
   readonly signal?: AbortSignal | undefined;
   /** Lets the database refuse writes, and a lost connection be safe to retry. */
   readonly readOnly?: boolean;
+  /**
+   * Plans every statement anew. For reads that fit one row or very many: the plan that PostgreSQL settles on after five uses
+   * is made for the table as it was then, and a table that was almost empty makes every index look alike.
+   */
+  readonly planEachTime?: boolean;
   /** Settings for this transaction only, such as `plan_cache_mode`. */
   readonly settings?: Readonly<Record<string, string>>;
 }
@@ -99,7 +104,11 @@ async function runBefore(
   const { client } = connection;
   const leftMs = Math.min(Math.floor(endsAt - performance.now()), timeoutMsMax);
   if (leftMs < 1) throw new NotConnectedError("the wait for a connection took all the time");
-  const begin = beginText(readOnly, { statement_timeout: String(leftMs), ...options.settings });
+  const begin = beginText(readOnly, {
+    statement_timeout: String(leftMs),
+    ...(options.planEachTime && { plan_cache_mode: "force_custom_plan" }),
+    ...options.settings,
+  });
   claimNames(client, statements);
 
   connection.reusable = false;

@@ -32,7 +32,7 @@ export interface CallChain {
  *   once its body is read               trace, log, describe errors, interceptors
  *
  * For streams the second row does not wait for the body. Errors are described and calls are logged in both rows, since
- * Connect itself refuses calls between the two. Only describing comes before logging, so that the line has the reason.
+ * Connect itself refuses calls between the two; the line is written when the call is over.
  */
 export function createCallChain<R extends string>(options: CallChainOptions<R>): CallChain {
   const faults = faultsToStatus(options.faults);

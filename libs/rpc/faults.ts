@@ -6,6 +6,7 @@ import {
   Code,
   ConnectError,
   createContextKey,
+  type createHandlerContext,
   type ContextValues,
   type HandlerContext,
   type Interceptor,
@@ -21,7 +22,6 @@ import {
 
 import { mapIterable } from "./map-iterable.ts";
 import { factsOf, requestIdKey, type CallFacts } from "./request-context.ts";
-import { whenAborted } from "./when-aborted.ts";
 
 export interface FaultRules<R extends string> {
   /** `ErrorInfo.domain`. */
@@ -43,7 +43,10 @@ export interface Call {
 export interface FaultsToStatus {
   /** What the caller gets for anything thrown. */
   readonly toStatus: (error: unknown, call: Call) => ConnectError;
-  /** For errors that Connect makes outside of the interceptors: goes before whatever else looks at the call's end. */
+  /**
+   * For the errors that Connect makes before the interceptors (a message that is too large or not to be parsed, an unknown
+   * compression) and after them (an answer that is too large).
+   */
   readonly watch: (context: HandlerContext) => void;
   /** For errors of handlers and of the interceptors inside of this one. */
   readonly interceptor: Interceptor;
@@ -54,6 +57,9 @@ type Details = ConnectError["details"];
 /** Error details travel in headers, which are short. */
 const messageCharsMax = 512;
 const fieldsMax = 32;
+
+/** The error that a call ended with, as its caller got it; `undefined` where it ended without. */
+export const statusKey = createContextKey<ConnectError | undefined>(undefined, { description: "status" });
 
 /** Set once the request was read, for streams before that. From then on an error is ours. */
 const enteredKey = createContextKey(false, { description: "entered" });
@@ -78,21 +84,28 @@ export function faultsToStatus<R extends string>(rules: FaultRules<R>): FaultsTo
     return status;
   }
 
-  /**
-   * Connect ends a call's signal with the call's error before it writes that error: the one place where the errors pass
-   * that it makes before the interceptors (a message too large or not to be parsed, an unknown compression) and after
-   * them (an answer that is too large).
-   */
+  /** Describes an error of Connect's own in place, since that very object is what gets written. */
+  function describe(error: unknown, call: Call): void {
+    const entered = call.values.get(enteredKey);
+    if (!(error instanceof Error)) return;
+    if (error instanceof ConnectError ? ours.has(error) : entered) return;
+    const { code, rawMessage, metadata, details, cause } = toStatus(
+      entered ? error : blameCaller(error),
+      call,
+    );
+    Object.setPrototypeOf(error, ConnectError.prototype);
+    Object.assign(error, { name: "ConnectError", code, rawMessage, metadata, details, cause });
+  }
+
   function watch(context: HandlerContext): void {
-    whenAborted(context.signal, () => {
-      const reason: unknown = context.signal.reason;
-      const entered = context.values.get(enteredKey);
-      if (reason instanceof ConnectError ? ours.has(reason) : entered || !isFailure(reason)) return;
-      const status = toStatus(entered ? reason : blameCaller(reason), context);
-      const { name, code, rawMessage, metadata, details, cause } = status;
-      // The very object is what gets written; with these properties any error counts as a ConnectError.
-      Object.assign(reason as object, { name, code, rawMessage, metadata, details, cause });
-    });
+    // It has `abort`, which its type keeps to Connect. Connect calls it with each error of the call before it writes it.
+    const controller = context as ReturnType<typeof createHandlerContext>;
+    const { abort } = controller;
+    controller.abort = (error) => {
+      describe(error, context);
+      if (error instanceof ConnectError) context.values.set(statusKey, error);
+      abort(error);
+    };
   }
 
   const interceptor: Interceptor = (next) => async (request) => {
@@ -126,11 +139,6 @@ function blameCaller(error: unknown): ConnectError {
   if (error instanceof ConnectError && error.code !== Code.Internal) return error;
   const { rawMessage, metadata } = ConnectError.from(error);
   return new ConnectError(rawMessage, Code.InvalidArgument, metadata, undefined, error);
-}
-
-/** An AbortError is how a signal says that nothing was wrong. */
-function isFailure(reason: unknown): boolean {
-  return reason instanceof Error && reason.name !== "AbortError";
 }
 
 /** Without the details that every status has. */
@@ -176,7 +184,9 @@ function isAbort(error: unknown): boolean {
 
 /** A new error: the one given may be thrown again, in another call. */
 function copy(error: ConnectError): ConnectError {
-  const { code, metadata, cause } = error;
+  const { code, cause, isWireError } = error;
+  // What came over a wire has the headers of that wire with it.
+  const metadata = isWireError ? undefined : error.metadata;
   const status = new ConnectError(clip(error.rawMessage), code, metadata, undefined, error);
   if (cause instanceof ValidationError) {
     const fields = cause.violations.map(({ field, message }) => ({
@@ -184,14 +194,10 @@ function copy(error: ConnectError): ConnectError {
       description: message,
     }));
     status.details.push(badRequest(fields));
-  } else if (!error.isWireError) {
-    status.details.push(...error.details.filter((detail) => !isRequestInfo(detail)));
+  } else if (!isWireError) {
+    status.details.push(...error.details);
   }
   return status;
-}
-
-function isRequestInfo(detail: Details[number]): boolean {
-  return ("desc" in detail ? detail.desc.typeName : detail.type) === RequestInfoSchema.typeName;
 }
 
 /** The details that every status has, as far as they are missing. */

@@ -5,7 +5,7 @@ import {
   HealthCheckResponse_ServingStatus,
 } from "#libs/gen/grpc/health/v1/health_pb.ts";
 
-import { stoppingKey } from "./stopping.ts";
+import { stoppingKey } from "./connection-signals.ts";
 import { whenAborted } from "./when-aborted.ts";
 
 export interface Health {

@@ -1,6 +1,5 @@
 import { createServer } from "node:http";
 import type { Socket } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
 
 import type { ConnectionLimits } from "./connection-limits.ts";
 import type { RequestListener } from "./request-listener.ts";
@@ -8,11 +7,10 @@ import type { RequestListener } from "./request-listener.ts";
 export interface Http1 {
   /** Serves a connection that another server has taken. */
   take(socket: Socket): void;
-  /**
-   * Lets every connection end after the request that it has, or gets within `lingerMs`: one that looks idle may have a
-   * request on its way, and HTTP/1.1 has no way to say that it was not touched.
-   */
-  close(lingerMs: number): Promise<void>;
+  /** Lets every connection end with the request that it has, or with the next one. */
+  close(): void;
+  /** After `close`: ends the connections without a request, now and as they come to it. */
+  closeIdle(): void;
 }
 
 /** How often connections are looked through for late headers and requests. */
@@ -22,12 +20,9 @@ export function createHttp1(limits: ConnectionLimits, onRequest: RequestListener
   let used = false;
   let closing = false;
   let closingIdle = false;
-  const closeIdle = () => {
-    if (closingIdle) server.closeIdleConnections();
-  };
   const server = createServer({
     maxHeaderSize: limits.headerBytesMax,
-    headersTimeout: limits.headersMs,
+    headersTimeout: Math.min(limits.headersMs, limits.requestMs), // Node insists.
     requestTimeout: limits.requestMs,
     keepAliveTimeout: limits.idleMs,
     connectionsCheckingInterval: checkEveryMs,
@@ -36,7 +31,7 @@ export function createHttp1(limits: ConnectionLimits, onRequest: RequestListener
   server.on("request", (request, response) => {
     if (closing) response.setHeader("connection", "close");
     // A connection counts as idle only a moment after its answer is out.
-    response.once("close", () => setImmediate(closeIdle));
+    response.once("close", () => setImmediate(() => closingIdle && server.closeIdleConnections()));
     onRequest(request, response);
   });
   return {
@@ -49,9 +44,10 @@ export function createHttp1(limits: ConnectionLimits, onRequest: RequestListener
       server.emit("connection", socket);
       socket.resume();
     },
-    async close(lingerMs) {
+    close() {
       closing = true;
-      await sleep(lingerMs);
+    },
+    closeIdle() {
       closingIdle = true;
       server.close();
     },

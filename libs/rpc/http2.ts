@@ -17,6 +17,7 @@ export interface Http2 {
 
 export function createHttp2(limits: ConnectionLimits, onRequest: RequestListener): Http2 {
   const sessions = new Set<ServerHttp2Session>();
+  let closing = false;
   const server = createServer(
     {
       settings: { maxConcurrentStreams: limits.callsMax, maxHeaderListSize: limits.headerBytesMax },
@@ -27,12 +28,17 @@ export function createHttp2(limits: ConnectionLimits, onRequest: RequestListener
   server.on("session", (session) => {
     sessions.add(session);
     session.once("close", () => sessions.delete(session));
-    session.on("error", () => {}); // Its end is told by `close`; without a listener it would end the process.
     limitIdleness(session, limits);
+    if (closing) session.close();
   });
   return {
-    take: (socket) => void server.emit("connection", socket),
+    take(socket) {
+      // A peer that says no more has gone. Taken from a server with half-open sockets, the session would never notice.
+      socket.once("end", () => socket.end());
+      server.emit("connection", socket);
+    },
     close() {
+      closing = true;
       for (const session of sessions) session.close();
     },
   };

@@ -45,13 +45,13 @@ export interface RpcServer extends AsyncDisposable {
   stop(options: { readonly drainMs: number }): Promise<void>;
 }
 
-/** A longer timeout than a timer can hold is refused; Node would take it for one millisecond. */
-const timeoutMaxMs = 2_147_483_647;
-
 /** How long calls that are ended by `stop` have to say so to their callers. */
 const lastWordsMs = 250;
 
-/** How long a stop waits for requests that are on their way over HTTP/1.1. */
+/**
+ * How long connections without a call outlive a stop, but for HTTP/2: there may be a request on its way, and HTTP/1.1 has
+ * no way to tell its caller that nothing was done about it.
+ */
 const lingerMs = 100;
 
 /**
@@ -63,13 +63,13 @@ const lingerMs = 100;
 export async function listen(options: ListenOptions): Promise<RpcServer> {
   const limits = { ...defaultLimits, ...options.limits };
   const stopping = new AbortController();
+  const idleOver = new AbortController();
   const callsOver = new AbortController();
   const router = createConnectRouter({
     // Brotli is left out: answering in it costs seconds of CPU a megabyte, at the caller's choice.
     acceptCompression: [compressionGzip],
     readMaxBytes: options.readMaxBytes,
     writeMaxBytes: options.writeMaxBytes,
-    maxTimeoutMs: timeoutMaxMs,
     jsonOptions: { ignoreUnknownFields: false },
     interceptors: [...(options.interceptors ?? [])],
     shutdownSignal: callsOver.signal,
@@ -90,7 +90,7 @@ export async function listen(options: ListenOptions): Promise<RpcServer> {
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
     socket.on("error", () => {}); // Its end is told by `close`; without a listener it would end the process.
-    readProtocol(socket, limits.firstBytesMs, stopping.signal, (protocol) =>
+    readProtocol(socket, limits.firstBytesMs, idleOver.signal, (protocol) =>
       (protocol === "http2" ? http2 : http1).take(socket),
     );
   });
@@ -101,12 +101,19 @@ export async function listen(options: ListenOptions): Promise<RpcServer> {
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     stopping.abort();
     http2.close();
-    const drained = http1.close(Math.min(lingerMs, drainMs)).then(() => closed);
-    if (await settlesWithin(drained, drainMs)) return;
+    http1.close();
+    const lingering = setTimeout(
+      () => {
+        http1.closeIdle();
+        idleOver.abort();
+      },
+      Math.min(lingerMs, drainMs),
+    );
+    if (await settlesWithin(closed, drainMs)) return clearTimeout(lingering);
     callsOver.abort(new ConnectError("the server is stopping", Code.Unavailable));
-    if (await settlesWithin(drained, lastWordsMs)) return;
+    if (await settlesWithin(closed, lastWordsMs)) return;
     for (const socket of sockets) socket.destroy();
-    await drained;
+    await closed;
   }
   let stopped: Promise<void> | undefined;
   const stop = ({ drainMs }: { readonly drainMs: number }) => (stopped ??= drain(drainMs));

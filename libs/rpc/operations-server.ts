@@ -32,7 +32,7 @@ const requestMs = 5_000;
 /** Tells whoever operates the service how it is, over HTTP/1.1 beside the RPCs. Throws `PortTakenError`. */
 export async function listenForOperations(options: OperationsOptions): Promise<OperationsServer> {
   const { version, commit, isStarted, isReady } = options;
-  const pages: Readonly<Record<string, () => Page>> = {
+  const pages: Pages = {
     "/livez": () => verdict(true),
     "/readyz": () => verdict(isReady()),
     "/startupz": () => verdict(isStarted()),
@@ -46,7 +46,7 @@ export async function listenForOperations(options: OperationsOptions): Promise<O
       keepAliveTimeout: requestMs,
       connectionsCheckingInterval: requestMs / 5,
     },
-    (request, response) => send(response, choose(pages, request)),
+    (request, response) => send(response, answer(pages, request)),
   );
   server.maxConnections = connectionsMax;
   // Bytes that come to nothing, a connection that is never used: closed for want of a request.
@@ -63,10 +63,18 @@ export async function listenForOperations(options: OperationsOptions): Promise<O
   };
 }
 
-function choose(pages: Readonly<Record<string, () => Page>>, { method, url }: IncomingMessage): Page {
+type Pages = Readonly<Record<string, () => Page>>;
+
+function answer(pages: Pages, { method, url }: IncomingMessage): Page {
   if (method !== "GET" && method !== "HEAD") return text(405, "method not allowed");
   const path = url?.split("?", 1)[0] ?? "";
-  return Object.hasOwn(pages, path) ? (pages[path]?.() ?? text(404, "not found")) : text(404, "not found");
+  const page = pages[path];
+  if (page === undefined) return text(404, "not found");
+  try {
+    return page();
+  } catch {
+    return text(500, "internal error");
+  }
 }
 
 function send(response: ServerResponse, { status, type, body }: Page): void {

@@ -4,16 +4,16 @@ const http2Preface = "PRI";
 
 /**
  * Waits for the first bytes, which tell HTTP/2 from HTTP/1.1, puts them back and leaves the socket paused. A connection
- * that sends none in time, or has sent none when `stopping` is aborted, is closed.
+ * that sends none in time, or has sent none when `over` is aborted, is closed.
  */
 export function readProtocol(
   socket: Socket,
   firstBytesMs: number,
-  stopping: AbortSignal,
+  over: AbortSignal,
   found: (protocol: "http1" | "http2") => void,
 ): void {
   const giveUp = () => socket.destroy();
-  if (stopping.aborted) return void giveUp();
+  if (over.aborted) return void giveUp();
   let seen = Buffer.alloc(0);
   const look = (bytes: Buffer) => {
     seen = Buffer.concat([seen, bytes]);
@@ -27,9 +27,9 @@ export function readProtocol(
   const release = () => {
     clearTimeout(timer);
     socket.off("data", look).off("end", giveUp).off("close", release);
-    stopping.removeEventListener("abort", giveUp);
+    over.removeEventListener("abort", giveUp);
   };
   const timer = setTimeout(giveUp, firstBytesMs).unref();
   socket.on("data", look).once("end", giveUp).once("close", release);
-  stopping.addEventListener("abort", giveUp);
+  over.addEventListener("abort", giveUp);
 }

@@ -1,12 +1,12 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
-import type { Readable, Writable } from "node:stream";
+import { constants, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
 
 import { Code, ConnectError, createContextValues } from "@connectrpc/connect";
 import { universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
 
-import { stoppingKey } from "./stopping.ts";
+import { isEndlessTimeout } from "./endless-timeout.ts";
+import { goneKey, stoppingKey } from "./connection-signals.ts";
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
 export type NodeResponse = ServerResponse | Http2ServerResponse;
@@ -26,8 +26,7 @@ export interface RequestListenerOptions {
  * Serves Connect's handlers on requests of Node, HTTP/1.1 and HTTP/2 alike.
  *
  * It stands in for `connectNodeAdapter` of connect-node 2.2, which lets a request without a usable host end the process
- * (it throws inside the event), drops an HTTP/1.1 connection before it has told why, leaves a call whose error cannot be
- * written hanging, and reports to the console.
+ * (it throws inside the event), leaves a call whose error cannot be written hanging, and reports to the console.
  */
 export function createRequestListener(options: RequestListenerOptions): RequestListener {
   const byPath = new Map(options.handlers.map((handler) => [handler.requestPath, handler]));
@@ -54,7 +53,6 @@ function readRequest(
   stopping: AbortSignal,
 ): UniversalServerRequest {
   const authority = "authority" in request ? request.authority : request.headers.host;
-  const body: Readable = request;
   const gone = new AbortController();
   // After the answer this changes nothing: the call is over by then.
   response.once("close", () => gone.abort(new ConnectError("the caller has gone", Code.Canceled)));
@@ -63,11 +61,9 @@ function readRequest(
     method: request.method ?? "",
     url: new URL(request.url ?? "", `http://${authority}`).href,
     header: readHeaders(request),
-    // Whoever stops reading early must still be able to answer: by default the end of the loop destroys the request, and
-    // with it an HTTP/1.1 connection.
-    body: body.iterator({ destroyOnReturn: false }),
+    body: request,
     signal: gone.signal,
-    contextValues: createContextValues().set(stoppingKey, stopping),
+    contextValues: createContextValues().set(stoppingKey, stopping).set(goneKey, gone.signal),
   };
 }
 
@@ -75,6 +71,7 @@ function readHeaders(request: NodeRequest): Headers {
   const headers = new Headers();
   for (const [name, value] of Object.entries(request.headers)) {
     if (name.startsWith(":") || value === undefined) continue;
+    if (isEndlessTimeout(name, String(value))) continue;
     for (const item of [value].flat()) headers.append(name, item);
   }
   return headers;
@@ -90,21 +87,25 @@ async function serve(
     await universalResponseToNodeResponse(await handler(call), response);
   } catch (error) {
     // The caller has hung up: nobody to answer, and nothing of ours went wrong.
-    if (call.signal.aborted || response.destroyed) return;
+    if (call.signal.aborted) return;
     onFailure(error);
-    if (response.headersSent) response.destroy();
-    else refuse(response, 500);
+    hangUp(response);
   }
 }
 
-/** HTTP/1.1 has such a limit built in, of the same length; it answers where this one only hangs up. */
+/** HTTP/1.1 has such a limit built in, of the same length. */
 function limitBody(request: NodeRequest, response: NodeResponse, requestMs: number): void {
   if (request.httpVersionMajor < 2) return;
-  const answer: Writable = response;
-  const timer = setTimeout(() => answer.destroy(), requestMs).unref();
+  const timer = setTimeout(hangUp, requestMs, response).unref();
   const clear = () => clearTimeout(timer);
   request.once("end", clear);
   response.once("close", clear);
+}
+
+/** Whatever was written of the answer so far. */
+function hangUp(response: NodeResponse): void {
+  if ("stream" in response) response.stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+  else response.destroy();
 }
 
 function refuse(response: NodeResponse, status: number): void {

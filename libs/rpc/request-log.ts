@@ -10,9 +10,11 @@ import {
 
 import { ErrorInfoSchema } from "#libs/gen/google/rpc/error_details_pb.ts";
 
+import { statusKey } from "./faults.ts";
 import { mapIterable } from "./map-iterable.ts";
 import { principalKey } from "./principal.ts";
 import { factsOf, type CallFacts } from "./request-context.ts";
+import { goneKey } from "./connection-signals.ts";
 import { whenAborted } from "./when-aborted.ts";
 
 export interface RequestLogLine extends CallFacts {
@@ -22,7 +24,7 @@ export interface RequestLogLine extends CallFacts {
   readonly code: string;
   /** `ErrorInfo.reason`. */
   readonly reason: string | undefined;
-  /** Up to the end of the answer; for a call whose deadline passed, up to then. */
+  /** From the headers of the request to the end of the answer. */
   readonly durationMs: number;
   readonly streaming: boolean;
   /** `grpc`, `grpc-web` or `connect`. */
@@ -30,9 +32,8 @@ export interface RequestLogLine extends CallFacts {
 }
 
 export interface RequestLog {
-  /** Starts watching a call. The line has the reason if the errors of calls were described before. */
   readonly watch: (context: HandlerContext) => void;
-  /** Tells whether the handler came to its end, and lets the line be written in the trace that is active here. */
+  /** Learns whether the handler came to its end, and in which trace the line belongs. */
   readonly interceptor: Interceptor;
 }
 
@@ -44,8 +45,8 @@ interface Progress {
 const progressKey = createContextKey<Progress | undefined>(undefined, { description: "progress" });
 
 /**
- * Writes one line a call, when it is over: also for calls that were refused before any interceptor ran, for those that
- * the caller gave up, and for streams, which are over with their last message.
+ * Writes one line a call, when its answer is out or its caller has gone: also for calls that were refused before any
+ * interceptor ran, and for streams.
  */
 export function requestLog(log: (line: RequestLogLine) => void): RequestLog {
   return {
@@ -53,7 +54,7 @@ export function requestLog(log: (line: RequestLogLine) => void): RequestLog {
       const startedAt = performance.now();
       const progress: Progress = { finished: false, inTrace: (work) => work() };
       context.values.set(progressKey, progress);
-      whenAborted(context.signal, () => {
+      whenAborted(context.values.get(goneKey), () => {
         const durationMs = Math.round((performance.now() - startedAt) * 1_000) / 1_000;
         progress.inTrace(() => log({ ...toLine(context, progress.finished), durationMs }));
       });
@@ -75,24 +76,18 @@ export function requestLog(log: (line: RequestLogLine) => void): RequestLog {
 }
 
 function toLine(context: HandlerContext, finished: boolean): Omit<RequestLogLine, "durationMs"> {
-  const principal = context.values.get(principalKey);
-  const error: unknown = context.signal.reason;
+  const { values, method, signal, protocolName } = context;
+  const principal = values.get(principalKey);
+  const status = values.get(statusKey) ?? (finished ? undefined : ConnectError.from(signal.reason));
   return {
-    ...factsOf(context.values, context.method),
+    ...factsOf(values, method),
     tenant: principal?.tenantId,
     principal: principal?.id,
-    code: readCode(error, finished),
-    reason: error instanceof ConnectError ? error.findDetails(ErrorInfoSchema)[0]?.reason : undefined,
-    streaming: context.method.methodKind !== "unary",
-    protocol: context.protocolName,
+    code: status === undefined ? "ok" : toSnakeCase(Code[status.code]),
+    reason: status?.findDetails(ErrorInfoSchema)[0]?.reason,
+    streaming: method.methodKind !== "unary",
+    protocol: protocolName,
   };
-}
-
-/** A call's signal is aborted in any case; without an error of a call, either all was done or the caller hung up. */
-function readCode(error: unknown, finished: boolean): string {
-  if (error instanceof ConnectError) return toSnakeCase(Code[error.code]);
-  if (finished) return "ok";
-  return error instanceof Error && error.name === "AbortError" ? "canceled" : "internal";
 }
 
 function toSnakeCase(name: string): string {

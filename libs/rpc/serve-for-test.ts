@@ -44,6 +44,8 @@ export interface TestServer extends RpcServer {
   readonly lines: RequestLogLine[];
   readonly unexpected: { readonly error: unknown; readonly call: CallFacts }[];
   readonly failures: unknown[];
+  /** Resolves once that many calls have sent their headers. */
+  received(count: number): Promise<void>;
   /** The log's line number `count`, once it is written. */
   line(count: number): Promise<RequestLogLine>;
 }
@@ -55,6 +57,9 @@ export interface TestServerOptions extends Partial<
   /** Everything is open when left out. */
   readonly guard?: Omit<CallChainOptions<TestReason>["authenticate"], "reasons">;
   readonly limits?: ListenOptions["limits"];
+  readonly writeMaxBytes?: number;
+  /** Called where the line is written. */
+  readonly onLine?: () => void;
 }
 
 const waitMs = 5_000;
@@ -64,7 +69,12 @@ export async function serveForTest(options: TestServerOptions): Promise<TestServ
   const lines: RequestLogLine[] = [];
   const unexpected: { error: unknown; call: CallFacts }[] = [];
   const failures: unknown[] = [];
-  let written = Promise.withResolvers<void>();
+  const begun: string[] = [];
+  let progress = Promise.withResolvers<void>();
+  const wake = () => {
+    progress.resolve();
+    progress = Promise.withResolvers();
+  };
   const guard = options.guard ?? {
     verifier: { verify: () => Promise.reject(new Error("nobody has to be verified")) },
     authz: () => undefined,
@@ -79,13 +89,19 @@ export async function serveForTest(options: TestServerOptions): Promise<TestServ
     },
     log: (line) => {
       lines.push(line);
-      written.resolve();
-      written = Promise.withResolvers();
+      options.onLine?.();
+      wake();
     },
     authenticate: { ...guard, reasons },
     ...(options.trace && { trace: options.trace }),
     ...(options.interceptors && { interceptors: options.interceptors }),
-    ...(options.gates && { gates: options.gates }),
+    gates: [
+      ({ method }) => {
+        begun.push(method.name);
+        wake();
+      },
+      ...(options.gates ?? []),
+    ],
   });
   const server = await listen({
     host: "127.0.0.1",
@@ -93,7 +109,7 @@ export async function serveForTest(options: TestServerOptions): Promise<TestServ
     routes: options.routes,
     ...chain,
     readMaxBytes,
-    writeMaxBytes,
+    writeMaxBytes: options.writeMaxBytes ?? writeMaxBytes,
     onFailure: (error) => failures.push(error),
     ...(options.limits && { limits: options.limits }),
   });
@@ -102,18 +118,21 @@ export async function serveForTest(options: TestServerOptions): Promise<TestServ
     lines,
     unexpected,
     failures,
+    async received(count) {
+      while (begun.length < count) await within(progress.promise, `call ${count}`);
+    },
     async line(count) {
       for (;;) {
         const line = lines[count - 1];
         if (line !== undefined) return line;
-        await within(written.promise, `line ${count} of the request log`);
+        await within(progress.promise, `line ${count} of the request log`);
       }
     },
   };
 }
 
 /** Fails with what was waited for when it does not come. */
-export async function within<T>(work: Promise<T>, what: string, limitMs = waitMs): Promise<T> {
+export async function within<T>(work: PromiseLike<T>, what: string, limitMs = waitMs): Promise<T> {
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(() => late.reject(new Error(`not within ${limitMs} ms: ${what}`)), limitMs);
   try {

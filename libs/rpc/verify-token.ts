@@ -62,7 +62,9 @@ const messages: Record<TokenFault, string> = {
 const algorithms = ["EdDSA", "ES256"];
 const tokenCharsMax = 8_192;
 const verifiedMax = 2_048;
-const listMax = 64;
+/** Events tell the roles of who acted: no more than they can hold. */
+const rolesMax = 32;
+const sourcesMax = 64;
 
 interface Verified {
   readonly principal: Principal;
@@ -180,8 +182,8 @@ function toPrincipal(claims: JWTPayload): Principal {
     (kind === "person" || kind === "service") &&
     (tenantId === undefined || (typeof tenantId === "string" && tenantPattern.test(tenantId))) &&
     (act === undefined || isId(onBehalfOf)) &&
-    isIdList(roles) &&
-    isIdList(sources) &&
+    isIdList(roles, rolesMax) &&
+    isIdList(sources, sourcesMax) &&
     !Number.isNaN(expiresAt.getTime());
   if (!sound) throw new TokenError("claims");
   return { id: sub, kind, tenantId, roles, onBehalfOf, sources, expiresAt };
@@ -197,6 +199,6 @@ function isId(value: unknown): value is string {
   return typeof value === "string" && idPattern.test(value);
 }
 
-function isIdList(value: unknown): value is string[] {
-  return Array.isArray(value) && value.length <= listMax && value.every(isId);
+function isIdList(value: unknown, countMax: number): value is string[] {
+  return Array.isArray(value) && value.length <= countMax && value.every(isId);
 }

@@ -10,11 +10,11 @@ export interface Release {
 const root = new URL("../../", import.meta.url);
 
 /** Reads version and commit from the files around the code; `CASEFLOW_COMMIT`, set when an image is built, goes first. */
-export async function readRelease(env: { readonly CASEFLOW_COMMIT?: string | undefined }): Promise<Release> {
+export async function readRelease(env: Readonly<Record<string, string | undefined>>): Promise<Release> {
   const manifest: { version: string } = JSON.parse(await readFile(new URL("package.json", root), "utf8"));
   return {
     version: manifest.version,
-    commit: env.CASEFLOW_COMMIT ?? (await readCommit()) ?? "unknown",
+    commit: env["CASEFLOW_COMMIT"] ?? (await readCommit()) ?? "unknown",
   };
 }
 

@@ -1,11 +1,10 @@
-import { ConfigError } from "#libs/config/read-settings.ts";
 import { AuditService } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { probeDatabase } from "#libs/pg/health-probe.ts";
 import { openPool } from "#libs/pg/pool.ts";
-import { readRelease, type Release } from "#libs/service/release.ts";
-import { listeningMessage, runUntilSignal } from "#libs/service/run-until-signal.ts";
+import type { Release } from "#libs/service/release.ts";
+import { runService } from "#libs/service/run-service.ts";
 import { serve } from "#libs/service/serve.ts";
-import { createLog, type Log } from "#libs/telemetry/log.ts";
+import type { Log } from "#libs/telemetry/log.ts";
 import { createReadEvents } from "./application/read-events.ts";
 import { createRecordEvents } from "./application/record-events.ts";
 import { readConfig, type Config } from "./config.ts";
@@ -65,18 +64,12 @@ export async function start(config: Config, release: Release, log: Log): Promise
 }
 
 if (import.meta.main) {
-  const release = await readRelease(process.env);
-  try {
-    const config = readConfig(process.env);
-    const log = createLog({ service: "caseflow-audit", version: release.version, level: config.logLevel });
-    await runUntilSignal(log, async () => {
+  await runService(process.env, {
+    name: "caseflow-audit",
+    readConfig,
+    start: async (config, release, log) => {
       const running = await start(config, release, log);
-      log.info({ url: running.url, metricsUrl: running.metricsUrl }, listeningMessage);
-      return running;
-    });
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    process.stderr.write(`The audit service cannot start:\n${error.message}\n`);
-    process.exitCode = 1;
-  }
+      return { ...running, facts: { url: running.url, metricsUrl: running.metricsUrl } };
+    },
+  });
 }

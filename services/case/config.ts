@@ -1,5 +1,14 @@
-import { readSettings, type Environment } from "#libs/config/read-settings.ts";
-import { oneOf, port, postgresUrl, text, url, urlOrPath, wholeNumber } from "#libs/config/setting.ts";
+import { ConfigError, readSettings, type Environment } from "#libs/config/read-settings.ts";
+import {
+  oneOf,
+  port,
+  postgresUrl,
+  type Setting,
+  text,
+  url,
+  urlOrPath,
+  wholeNumber,
+} from "#libs/config/setting.ts";
 
 export interface RelayConfig {
   /** As the relay's role. */
@@ -9,10 +18,12 @@ export interface RelayConfig {
   readonly auditTokenFile: string;
   /** How long an event waits at most before somebody looks for it, if every wake-up was lost; in milliseconds. */
   readonly relayPollMs: number;
-  readonly logLevel: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
+  readonly logLevel: LogLevel;
 }
 
-export interface Config extends RelayConfig {
+export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
+
+export interface Config {
   readonly host: string;
   readonly port: number;
   readonly metricsPort: number;
@@ -22,27 +33,30 @@ export interface Config extends RelayConfig {
   readonly jwks: URL;
   readonly jwtIssuer: string;
   readonly jwtAudience: string;
-  readonly relay: "in-process" | "off";
+  /** The relay in this process; `undefined`: it runs elsewhere. */
+  readonly relay: RelayConfig | undefined;
+  readonly logLevel: LogLevel;
   /** How long calls under way may still take after the signal to stop; in milliseconds. */
   readonly drainMs: number;
 }
 
 const http = { protocols: ["http:", "https:"] };
 
+const logLevel = oneOf("LOG_LEVEL", ["trace", "debug", "info", "warn", "error", "fatal", "silent"], {
+  fallback: "info",
+});
+
 const relaySettings = {
   relayDatabaseUrl: postgresUrl("CASE_RELAY_DATABASE_URL"),
   auditUrl: url("AUDIT_URL", { ...http, fallback: "http://127.0.0.1:7081" }),
   auditTokenFile: text("AUDIT_TOKEN_FILE"),
   relayPollMs: wholeNumber("RELAY_POLL_MS", { min: 10, max: 60_000, fallback: 1_000 }),
-  logLevel: oneOf("LOG_LEVEL", ["trace", "debug", "info", "warn", "error", "fatal", "silent"], {
-    fallback: "info",
-  }),
+  logLevel,
 };
 
 /** Reads the settings of the case service. Throws one `ConfigError` with every fault. */
 export function readConfig(env: Environment): Config {
   return readSettings<Config>(env, {
-    ...relaySettings,
     host: text("CASEFLOW_BIND", { fallback: "127.0.0.1" }),
     port: port("CASE_PORT", { fallback: 7080 }),
     metricsPort: port("CASE_METRICS_PORT", { fallback: 7090 }),
@@ -51,7 +65,8 @@ export function readConfig(env: Environment): Config {
     jwks: urlOrPath("CASEFLOW_JWKS", http),
     jwtIssuer: text("CASEFLOW_JWT_ISSUER"),
     jwtAudience: text("CASEFLOW_JWT_AUDIENCE"),
-    relay: oneOf("RELAY", ["in-process", "off"], { fallback: "in-process" }),
+    relay: relayUnlessOff,
+    logLevel,
     drainMs: wholeNumber("CASEFLOW_DRAIN_MS", { min: 0, max: 600_000, fallback: 10_000 }),
   });
 }
@@ -60,3 +75,16 @@ export function readConfig(env: Environment): Config {
 export function readRelayConfig(env: Environment): RelayConfig {
   return readSettings<RelayConfig>(env, relaySettings);
 }
+
+/** `RELAY=off` asks for none of the relay's settings: a process without a relay is not to hold its credentials. */
+const relayUnlessOff: Setting<RelayConfig | undefined> = (env) => {
+  const where = oneOf("RELAY", ["in-process", "off"], { fallback: "in-process" })(env);
+  if (where.fault !== undefined) return { fault: where.fault };
+  if (where.value === "off") return { value: undefined };
+  try {
+    return { value: readRelayConfig(env) };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return { fault: error.message };
+  }
+};

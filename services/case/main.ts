@@ -1,12 +1,11 @@
-import { ConfigError } from "#libs/config/read-settings.ts";
 import { CaseAdminService } from "#libs/gen/caseflow/cases/v1/case_admin_service_pb.ts";
 import { CaseService } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
 import { probeDatabase } from "#libs/pg/health-probe.ts";
 import { openPool } from "#libs/pg/pool.ts";
-import { readRelease, type Release } from "#libs/service/release.ts";
-import { listeningMessage, runUntilSignal } from "#libs/service/run-until-signal.ts";
+import type { Release } from "#libs/service/release.ts";
+import { runService } from "#libs/service/run-service.ts";
 import { serve } from "#libs/service/serve.ts";
-import { createLog, type Log } from "#libs/telemetry/log.ts";
+import type { Log } from "#libs/telemetry/log.ts";
 import { createChangeCase } from "./application/change-case.ts";
 import { createReadCases } from "./application/read-cases.ts";
 import { readConfig, type Config } from "./config.ts";
@@ -18,8 +17,8 @@ import { codeByReason } from "./rpc/reason-codes.ts";
 
 /** Requests are small: content and reasons have their own, lower limits. */
 const readMaxBytes = 1024 * 1024;
-/** A page of 500 cases with all their content. */
-const writeMaxBytes = 64 * 1024 * 1024;
+/** Pages are bounded by their content; as JSON they are larger by half. */
+const writeMaxBytes = 8 * 1024 * 1024;
 const connectTimeoutMs = 5_000;
 
 export interface CaseServiceProcess extends AsyncDisposable {
@@ -45,8 +44,8 @@ export async function start(
     }),
   );
   const outbox =
-    config.relay === "in-process"
-      ? opened.use(openRelay(config, log, now))
+    config.relay !== undefined
+      ? opened.use(openRelay(config.relay, log, now))
       : opened.use(createAnnouncer(pool, log));
   const application = {
     changeCase: createChangeCase({ pool, now, encodeEvent, onCommitted: () => outbox.wake() }),
@@ -77,18 +76,12 @@ export async function start(
 }
 
 if (import.meta.main) {
-  const release = await readRelease(process.env);
-  try {
-    const config = readConfig(process.env);
-    const log = createLog({ service: "caseflow-case", version: release.version, level: config.logLevel });
-    await runUntilSignal(log, async () => {
+  await runService(process.env, {
+    name: "caseflow-case",
+    readConfig,
+    start: async (config, release, log) => {
       const running = await start(config, release, log);
-      log.info({ url: running.url, metricsUrl: running.metricsUrl }, listeningMessage);
-      return running;
-    });
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    process.stderr.write(`The case service cannot start:\n${error.message}\n`);
-    process.exitCode = 1;
-  }
+      return { ...running, facts: { url: running.url, metricsUrl: running.metricsUrl } };
+    },
+  });
 }

@@ -4,7 +4,7 @@ import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { Health, HealthCheckResponse_ServingStatus } from "#libs/gen/grpc/health/v1/health_pb.ts";
 import { createSessionManager } from "#libs/rpc/session-manager.ts";
-import { listeningMessage } from "#libs/service/run-until-signal.ts";
+import { listeningMessage } from "#libs/service/run-service.ts";
 
 import { lastWords, type ServiceProcess } from "./service-process.ts";
 import { StartFailure } from "./start-failure.ts";

@@ -7,7 +7,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { createCaseClient, type CaseClient } from "#libs/client/case-client.ts";
 import type { CaseContentSchema } from "#libs/gen/caseflow/cases/v1/case_pb.ts";
 import { createLog } from "#libs/telemetry/log.ts";
-import type { Config } from "#services/case/config.ts";
+import type { Config, RelayConfig } from "#services/case/config.ts";
 import { start } from "#services/case/main.ts";
 import { cloneCaseDatabase, type CaseDatabase } from "./databases.ts";
 import { createIssuer, type Issuer } from "./tokens.ts";
@@ -36,6 +36,11 @@ export interface CaseServiceFixture extends AsyncDisposable {
 
 export const tenant = "acme";
 
+/** The service's settings with the relay's among them. */
+export type CaseServiceConfig = Partial<Omit<Config, "relay"> & RelayConfig> & {
+  readonly relay?: "in-process" | "off";
+};
+
 export const content: MessageInitShape<typeof CaseContentSchema> = {
   title: "Extension of a quay",
   summary: "The harbour asks to extend quay 4 by thirty metres.",
@@ -50,7 +55,7 @@ export async function startCaseService(
   options: {
     readonly auditUrl?: string;
     readonly issuer?: Issuer;
-    readonly config?: Partial<Config>;
+    readonly config?: CaseServiceConfig;
     readonly database?: CaseDatabase;
     readonly now?: () => Date;
   } = {},
@@ -58,6 +63,15 @@ export async function startCaseService(
   await using opened = new AsyncDisposableStack();
   const issuer = options.issuer ?? opened.use(await createIssuer());
   const database = options.database ?? opened.use(await cloneCaseDatabase());
+  const { relay = "in-process", ...config } = options.config ?? {};
+  const relayConfig: RelayConfig = {
+    relayDatabaseUrl: database.relayUrl,
+    auditUrl: options.auditUrl ?? "http://127.0.0.1:1",
+    auditTokenFile: await writeRelayToken(issuer),
+    relayPollMs: 1_000,
+    logLevel: "silent",
+    ...config,
+  };
   const service = opened.use(
     await start(
       {
@@ -65,18 +79,14 @@ export async function startCaseService(
         port: 0,
         metricsPort: 0,
         databaseUrl: database.appUrl,
-        relayDatabaseUrl: database.relayUrl,
         poolMax: 10,
         jwks: pathToFileURL(issuer.jwks),
         jwtIssuer: issuer.issuer,
         jwtAudience: issuer.audience,
-        auditUrl: options.auditUrl ?? "http://127.0.0.1:1",
-        auditTokenFile: await writeRelayToken(issuer),
-        relay: "in-process",
-        relayPollMs: 1_000,
+        relay: relay === "off" ? undefined : relayConfig,
         drainMs: 5_000,
         logLevel: "silent",
-        ...options.config,
+        ...config,
       },
       { version: "0.0.0-test", commit: "test" },
       createLog({ service: "case-test", version: "test", level: options.config?.logLevel ?? "silent" }),

@@ -1,8 +1,7 @@
 import { createAuditClient } from "#libs/client/audit-client.ts";
 import type { AuditedEvent } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
-import type { Config as CaseConfig } from "#services/case/config.ts";
 import { startAuditService, type AuditServiceFixture } from "./audit-service.ts";
-import { startCaseService, tenant, type CaseServiceFixture } from "./case-service.ts";
+import { startCaseService, tenant, type CaseServiceConfig, type CaseServiceFixture } from "./case-service.ts";
 import { createIssuer, type Issuer } from "./tokens.ts";
 
 /** Both services, with the relay between them, each on a database and ports of its own. */
@@ -11,7 +10,7 @@ export interface Pair extends AsyncDisposable {
   readonly audit: AuditServiceFixture;
 }
 
-export async function startPair(config: Partial<CaseConfig> = {}): Promise<Pair> {
+export async function startPair(config: CaseServiceConfig = {}): Promise<Pair> {
   await using opened = new AsyncDisposableStack();
   const issuer = opened.use(await createIssuer());
   const audit = opened.use(await startAuditService({ issuer }));

@@ -4,12 +4,12 @@ import { Fault } from "#libs/fault/fault.ts";
 import { makePageToken, readPageToken } from "#libs/page-token/page-token.ts";
 import type { Statement } from "#libs/pg/statement.ts";
 import { runForTenant } from "#libs/pg/tenant-transaction.ts";
+import { reportDatabaseFaults } from "#libs/service/report-database-faults.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import type { EventFilter, StoredEvent } from "../domain/event.ts";
 import type { Reason } from "../domain/reason.ts";
-import { reportDatabaseFaults } from "../store/database-faults.ts";
 import { findEvent, toStoredEvent, type StoredEventRow } from "../store/events.ts";
-import { listEvents, planEachTime, type ListedEventRow, type PageWeight } from "../store/list-events.ts";
+import { listEvents, type ListedEventRow, type PageWeight } from "../store/list-events.ts";
 
 export interface Reader {
   readonly tenantId: string;
@@ -38,10 +38,13 @@ export interface ReadEvents {
 
 /** Reads events; both ways fault as `reportDatabaseFaults` says, and fail when stored bytes do not have their digest. */
 export function createReadEvents(pool: Pool, log: Log, weight: PageWeight): ReadEvents {
-  const read = async (reader: Reader, ...statements: Statement[]) => {
+  const read = async (reader: Reader, statement: Statement) => {
     const options = { tenantId: reader.tenantId, timeoutMs: reader.remainingMs(), readOnly: true };
-    const results = await reportDatabaseFaults(() => runForTenant(pool, options, statements));
-    return results.at(-1)?.rows ?? [];
+    // What a listing asks for may fit one event or all of them.
+    const results = await reportDatabaseFaults(() =>
+      runForTenant(pool, { ...options, planEachTime: true }, [statement]),
+    );
+    return results[0]?.rows ?? [];
   };
   const check = (tenantId: string, row: StoredEventRow): StoredEvent => {
     const event = toStoredEvent(row);
@@ -61,7 +64,7 @@ export function createReadEvents(pool: Pool, log: Log, weight: PageWeight): Read
       const scope = ["events", tenantId, ...scopeOf(filter)];
       const afterLeafIndex = positionOf(scope, page.token);
       const query = { tenantId, filter, afterLeafIndex, pageSize: page.size, weight };
-      const rows: ListedEventRow[] = await read(reader, planEachTime, listEvents(query));
+      const rows: ListedEventRow[] = await read(reader, listEvents(query));
       const last = rows.at(-1);
       const more = last !== undefined && Number(last.found) > rows.length;
       return {
@@ -79,9 +82,14 @@ function scopeOf(filter: EventFilter): readonly string[] {
     .toSorted();
 }
 
+/** Always below the limit of a bigint. */
+const leafIndexPattern = /^\d{1,18}$/;
+
+/** Tokens can be forged: the position has to be of the form that the query takes. */
 function positionOf(scope: readonly string[], token: string): bigint {
   if (token === "") return -1n;
   const position = readPageToken(scope, token);
-  if (position === undefined) throw new Fault<Reason>("PAGE_TOKEN_INVALID");
+  if (position === undefined || !leafIndexPattern.test(position))
+    throw new Fault<Reason>("PAGE_TOKEN_INVALID");
   return BigInt(position);
 }

@@ -12,13 +12,13 @@
 import { createHash } from "node:crypto";
 import type { Pool } from "pg";
 import { Fault } from "#libs/fault/fault.ts";
+import { reportDatabaseFaults } from "#libs/service/report-database-faults.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import { withStatementSpan } from "#libs/telemetry/statement-spans.ts";
 import { planAppend, type Outcome } from "../domain/append.ts";
 import type { Event, InvalidEvent } from "../domain/event.ts";
 import type { Reason, Rejection } from "../domain/reason.ts";
 import { appendEvents, type Candidate } from "../store/append-events.ts";
-import { reportDatabaseFaults } from "../store/database-faults.ts";
 import { recordAppendSpans } from "./append-spans.ts";
 
 export interface RecordRequest {

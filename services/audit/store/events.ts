@@ -45,12 +45,11 @@ export function insertEvents(tenantId: string, events: readonly NewEvent[]): Sta
     name: "insert_events",
     text: `
       INSERT INTO events (
-        tenant_id, leaf_index, previous_leaf_index, event_id, source, type, subject, subject_sequence,
-        previous_sequence, actor_id, on_behalf_of, request_id, correlation_id, occurred_at, recorded_at,
+        tenant_id, leaf_index, event_id, source, type, subject, subject_sequence, actor_id, on_behalf_of, request_id, correlation_id, occurred_at, recorded_at,
         received_at, digest, bytes
       )
-      SELECT $1, new.leaf_index, nullif(new.leaf_index, 0) - 1, new.event_id, new.source, new.type, new.subject,
-             new.subject_sequence, nullif(new.subject_sequence, 1) - 1, new.actor_id, new.on_behalf_of,
+      SELECT $1, new.leaf_index, new.event_id, new.source, new.type, new.subject,
+             new.subject_sequence, new.actor_id, new.on_behalf_of,
              new.request_id, new.correlation_id, new.occurred_at, new.recorded_at,
              statement_timestamp(), new.digest, new.bytes
         FROM unnest(

@@ -94,13 +94,3 @@ const conditions: readonly Condition[] = [
 function sqlTime(micros: bigint | undefined): string | undefined {
   return micros === undefined ? undefined : toSqlTime(micros);
 }
-
-/**
- * To go before `listEvents` in its transaction: conditions may fit one event or all of them, and a plan that was settled
- * on for the one, or while the table was small, would be dear for the other.
- */
-export const planEachTime: Statement = {
-  name: "plan_each_time",
-  text: "SET LOCAL plan_cache_mode = force_custom_plan",
-  values: [],
-};

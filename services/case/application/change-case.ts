@@ -1,7 +1,9 @@
 import { createHash, randomBytes } from "node:crypto";
+import { setTimeout as pause } from "node:timers/promises";
 import type pg from "pg";
 import { Fault } from "#libs/fault/fault.ts";
 import { runForTenant } from "#libs/pg/tenant-transaction.ts";
+import { reportDatabaseFaults } from "#libs/service/report-database-faults.ts";
 import { v7 } from "uuid";
 import type { Content } from "../domain/case.ts";
 import { decide, type Accepted, type Circumstances, type Command } from "../domain/decide.ts";
@@ -10,7 +12,7 @@ import type { Reason } from "../domain/reason.ts";
 import { findAppliedRequest, toAppliedRequest, type AppliedRequest } from "../store/answers.ts";
 import { loadCase, toStoredCase, type StoredCase } from "../store/cases.ts";
 import { encodeContent } from "../store/content-bytes.ts";
-import { isLostRace, reportDatabaseFaults } from "../store/database-faults.ts";
+import { isLostRace } from "../store/lost-race.ts";
 import { saveTransition, type NewTransition } from "../store/save-transition.ts";
 import { decisionHash } from "./decision-hash.ts";
 import type { Actor, EventFacts } from "./event-facts.ts";
@@ -32,6 +34,8 @@ import { nextEventId } from "./event-id.ts";
 
 /** How often a write that named no version looks again after losing a race, the first time included. */
 const attemptsMax = 5;
+/** The longest pause before looking again: rivals that lost together do not come back together. */
+const rivalPauseMs = 20;
 const answerKeptMs = 7 * 24 * 60 * 60 * 1000;
 const saltBytes = 32;
 
@@ -87,7 +91,10 @@ export function createChangeCase(dependencies: ChangeCaseDependencies): ChangeCa
         onCommitted();
         return { answer: transition.answer, replayed: false };
       }
-      if (attempt === attemptsMax) throw new Fault<Reason>("VERSION_MISMATCH", { why: "too many rivals" });
+      if (attempt === attemptsMax) {
+        throw new Fault<Reason>("VERSION_MISMATCH", { current_version: String(current?.case.version ?? 0) });
+      }
+      await pause(Math.random() * rivalPauseMs);
     }
   };
 }
@@ -103,7 +110,7 @@ async function load(
   const results = await reportDatabaseFaults(() =>
     runForTenant(
       pool,
-      { tenantId: request.tenantId, timeoutMs: request.remainingMs(), readOnly: true },
+      { tenantId: request.tenantId, timeoutMs: request.remainingMs(), readOnly: true, planEachTime: true },
       statements,
     ),
   );

@@ -70,7 +70,7 @@ export interface Case {
   readonly reviewVersion: number | undefined;
   /** Counts reviews, from 1; 0 before the first. */
   readonly reviewRound: number;
-  /** Who approved in the round at hand, in order. */
+  /** Who approved in the first review, in order. */
   readonly approverIds: readonly string[];
   readonly rejecterId: string | undefined;
   /** 0 is the built-in policy. */

@@ -27,7 +27,10 @@ export function createAnnouncer(pool: pg.Pool, log: Log): Relay {
       timer ??= setTimeout(announce, quietMs);
     },
     async [Symbol.asyncDispose]() {
-      clearTimeout(timer);
+      if (timer !== undefined) {
+        clearTimeout(timer);
+        announce();
+      }
       await sending;
     },
   };

@@ -5,7 +5,7 @@ const never = new AbortController().signal;
 const longMs = 2 ** 30;
 
 test("a bell rung while nobody waits ends the next wait at once, and that one only", async () => {
-  const bell = createBell();
+  using bell = createBell();
   bell.ring();
   bell.ring();
   await bell.wait(longMs, never);
@@ -18,11 +18,19 @@ test("a bell rung while nobody waits ends the next wait at once, and that one on
 });
 
 test("a wait ends with its time, or when it is called off, and leaves no listener behind", async () => {
-  const bell = createBell();
+  using bell = createBell();
   await bell.wait(1, never);
   const controller = new AbortController();
   const waits = bell.wait(longMs, controller.signal);
   controller.abort();
   await waits;
   await bell.wait(longMs, controller.signal);
+});
+
+test("of several alarms the soonest rings, and once", async () => {
+  using bell = createBell();
+  bell.ringIn(longMs);
+  bell.ringIn(1);
+  bell.ringIn(longMs);
+  await bell.wait(longMs, never);
 });

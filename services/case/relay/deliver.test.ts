@@ -30,39 +30,49 @@ test.each<[Outcome, string]>([
   [{ kind: "out_of_order" }, "waits"],
   [{ kind: "rejected", reason: "SEQUENCE_REUSED" }, "dead"],
 ])("an event that is %o is %s", async (outcome, kind) => {
-  const { verdicts, failure } = await deliver(async (batch) => batch.map(() => outcome), events(1));
+  const { verdicts, failure } = await deliver(
+    async (batch) => batch.map(() => outcome),
+    events(1),
+    () => true,
+  );
   expect(verdicts).toMatchObject([{ kind, ...(outcome.kind === "rejected" && { reason: outcome.reason }) }]);
   expect(failure).toBeUndefined();
 });
 
-test.each(["failed", "refused"] as const)(
-  "an event on which a batch breaks (%s) is found by halving, and the others get through",
-  async (kind) => {
-    const record = breakingOn(kind, ["event-137"]);
-    const { verdicts, failure } = await deliver(record, events(500));
+const goOn = (): boolean => true;
+
+test.each([
+  ["failed", "suspect"],
+  ["refused", "dead"],
+] as const)(
+  "an event on which a batch breaks (%s) is found by halving and is %s, and the others get through",
+  async (how, kind) => {
+    const record = breakingOn(how, ["event-137"]);
+    const { verdicts, failure } = await deliver(record, events(500), goOn);
     expect(failure).toBeUndefined();
     expect(verdicts.filter((verdict) => verdict.kind === "delivered")).toHaveLength(499);
-    expect(verdicts.filter((verdict) => verdict.kind === "dead").map(({ event }) => event.eventId)).toEqual([
+    expect(verdicts.filter((verdict) => verdict.kind === kind).map(({ event }) => event.eventId)).toEqual([
       "event-137",
     ]);
     expect(record.sizes.length).toBeLessThanOrEqual(2 * Math.ceil(Math.log2(500)) + 1);
   },
 );
 
-test("a service that breaks on everything is down: nothing is given up", async () => {
-  const all = events(4);
+test("a service that breaks on everything is down: it is asked a few times, and nothing is given up", async () => {
+  const all = events(500);
   const record = breakingOn(
     "failed",
     all.map(({ eventId }) => eventId),
   );
-  const { verdicts, failure } = await deliver(record, all);
-  expect(verdicts).toEqual([]);
+  const { verdicts, failure } = await deliver(record, all, goOn);
+  expect(verdicts.map(({ kind }) => kind)).toEqual(["suspect", "suspect", "suspect"]);
   expect(failure).toBeInstanceOf(DeliveryError);
+  expect(record.sizes.length).toBeLessThan(20);
 });
 
 test("a service that cannot be reached is asked once, and nothing is given up", async () => {
   const record = breakingOn("unreachable", ["event-0"]);
-  const { verdicts, failure } = await deliver(record, events(4));
+  const { verdicts, failure } = await deliver(record, events(4), goOn);
   expect(record.sizes).toEqual([4]);
   expect(verdicts).toEqual([]);
   expect(failure).toMatchObject({ kind: "unreachable" });
@@ -76,7 +86,7 @@ test("what got through before the connection was lost counts", async () => {
     if (calls === 3) throw new DeliveryError("unreachable", "gone", undefined);
     return batch.map((): Outcome => ({ kind: "applied" }));
   };
-  const { verdicts, failure } = await deliver(record, events(4));
+  const { verdicts, failure } = await deliver(record, events(4), goOn);
   expect(verdicts.map(({ event, kind }) => [event.eventId, kind])).toEqual([
     ["event-0", "delivered"],
     ["event-1", "delivered"],
@@ -84,11 +94,17 @@ test("what got through before the connection was lost counts", async () => {
   expect(failure).toMatchObject({ kind: "unreachable" });
 });
 
+test("nothing more is sent once it may not go on", async () => {
+  const record = breakingOn("failed", ["event-0"]);
+  await deliver(record, events(8), () => record.sizes.length < 2);
+  expect(record.sizes).toEqual([8, 4]);
+});
+
 test("behind a rejected event the rest of its case waits, and other cases do not", async () => {
   const [first, second, other] = events(3);
   const batch = [first!, { ...second!, caseId: first!.caseId, version: 2 }, other!];
   const rejected: Outcome = { kind: "rejected", reason: "CHAIN_BROKEN" };
-  const { verdicts } = await deliver(async () => [rejected, rejected, rejected], batch);
+  const { verdicts } = await deliver(async () => [rejected, rejected, rejected], batch, goOn);
   expect(verdicts.map(({ kind }) => kind)).toEqual(["dead", "waits", "dead"]);
 });
 
@@ -96,5 +112,5 @@ test("an error that is none of delivery's flies on", async () => {
   const broken: RecordEvents = async () => {
     throw new TypeError("a bug");
   };
-  await expect(deliver(broken, events(1))).rejects.toThrow(TypeError);
+  await expect(deliver(broken, events(1), goOn)).rejects.toThrow(TypeError);
 });

@@ -15,80 +15,72 @@ export type RecordEvents = (events: readonly PendingEvent[]) => Promise<readonly
 
 /** Why a batch got no answer. */
 export class DeliveryError extends Error {
+  override readonly name = "DeliveryError";
   /**
-   * `unreachable`: says nothing about the events (connection, deadline, overload, credentials). `refused`: the request itself
-   * is wrong, whoever sends it and whenever. `failed`: the service broke on it, or is broken.
+   * `unreachable`: says nothing about the events (connection, deadline, overload, credentials). `refused`: the audit service
+   * itself says that the request is wrong. `failed`: it broke on the request, or is broken.
    */
   readonly kind: "unreachable" | "refused" | "failed";
 
   constructor(kind: DeliveryError["kind"], message: string, cause: unknown) {
     super(message, { cause });
-    this.name = "DeliveryError";
     this.kind = kind;
   }
 }
 
-/** What is to be done with an event after a delivery; those without a verdict are tried again. */
+/**
+ * What is to be done with an event after a delivery. `suspect`: the service broke on it alone, which may be either's fault.
+ * Events without a verdict were not tried.
+ */
 export type Verdict =
   | { readonly event: PendingEvent; readonly kind: "delivered" }
   | { readonly event: PendingEvent; readonly kind: "waits" }
+  | { readonly event: PendingEvent; readonly kind: "suspect"; readonly detail: string }
   | { readonly event: PendingEvent; readonly kind: "dead"; readonly reason: string; readonly detail: string };
 
+export interface Delivery {
+  readonly verdicts: readonly Verdict[];
+  /** Why it ended early, if it did. */
+  readonly failure: DeliveryError | undefined;
+}
+
+/** So many events on which the service breaks, one by one, while nothing gets through: it is the service that is broken. */
+const suspectsMax = 3;
+
 /**
- * Delivers a batch. A batch that fails is halved until the event that breaks it stands alone.
- *
- * An event is given up only when the fault is surely its own: rejected by the audit service, refused alone, or failing
- * alone while others of the batch got through. A service that fails on everything is down, whatever it calls it:
- * that is told as `failure`, beside the verdicts reached before it, and nothing is given up.
+ * Delivers a batch. One that fails is halved until the event that breaks it stands alone, for as long as `mayGoOn`. An event
+ * is dead when the audit service rejects it, or refuses a request of it alone.
  */
 export async function deliver(
   recordEvents: RecordEvents,
   batch: readonly PendingEvent[],
-): Promise<{ readonly verdicts: readonly Verdict[]; readonly failure: DeliveryError | undefined }> {
+  mayGoOn: () => boolean,
+): Promise<Delivery> {
   const verdicts: Verdict[] = [];
-  const brokenAlone: { event: PendingEvent; error: DeliveryError }[] = [];
   const queue: (readonly PendingEvent[])[] = [batch];
-  let failure: DeliveryError | undefined;
-  for (let part = queue.shift(); part !== undefined; part = queue.shift()) {
+  let answered = false;
+  let suspects = 0;
+  for (let part = queue.shift(); part !== undefined && mayGoOn(); part = queue.shift()) {
     try {
       const outcomes = await recordEvents(part);
+      answered = true;
       part.forEach((event, index) => verdicts.push(judge(event, outcomes[index])));
     } catch (error) {
       if (!(error instanceof DeliveryError)) throw error;
-      const [first] = part;
-      if (error.kind === "unreachable") {
-        failure = error;
-        break;
+      const [first, ...others] = part;
+      if (error.kind === "unreachable" || first === undefined) return { verdicts, failure: error };
+      if (others.length > 0) {
+        queue.unshift(part.slice(0, part.length >> 1), part.slice(part.length >> 1));
+      } else if (error.kind === "refused") {
+        verdicts.push({ event: first, kind: "dead", reason: "DELIVERY_REFUSED", detail: error.message });
+      } else {
+        verdicts.push({ event: first, kind: "suspect", detail: error.message });
+        suspects += 1;
+        if (!answered && suspects === suspectsMax) return { verdicts, failure: error };
       }
-      if (part.length === 1 && first !== undefined) brokenAlone.push({ event: first, error });
-      else queue.unshift(part.slice(0, part.length >> 1), part.slice(part.length >> 1));
     }
   }
-  const othersGotThrough = verdicts.length > 0;
-  for (const { event, error } of brokenAlone) {
-    if (error.kind === "refused" || othersGotThrough) {
-      verdicts.push({ event, kind: "dead", reason: "DELIVERY_FAILED", detail: error.message });
-    } else {
-      failure ??= error;
-    }
-  }
-  return { verdicts: keepParked(batch, verdicts), failure };
-}
-
-/**
- * Of a case, only the first event that is given up becomes a dead letter. Those behind it were judged against a history
- * that lacks it: they wait with their case.
- */
-function keepParked(batch: readonly PendingEvent[], verdicts: readonly Verdict[]): readonly Verdict[] {
-  const byEvent = new Map(verdicts.map((verdict) => [verdict.event, verdict]));
-  const parkedCases = new Set<string>();
-  return batch.flatMap((event) => {
-    const verdict = byEvent.get(event);
-    if (verdict?.kind !== "dead") return verdict ?? [];
-    if (parkedCases.has(event.caseId)) return { event, kind: "waits" as const };
-    parkedCases.add(event.caseId);
-    return verdict;
-  });
+  return { verdicts: keepParked(verdicts), failure: undefined };
 }
 
 function judge(event: PendingEvent, outcome: Outcome | undefined): Verdict {
@@ -104,4 +96,19 @@ function judge(event: PendingEvent, outcome: Outcome | undefined): Verdict {
     default:
       return outcome satisfies never;
   }
+}
+
+/**
+ * Of a case, only the first event that is given up becomes a dead letter. Those behind it were judged against a history
+ * that lacks it: they wait with their case. Verdicts are in the order of the batch.
+ */
+function keepParked(verdicts: readonly Verdict[]): readonly Verdict[] {
+  const parkedCases = new Set<string>();
+  return verdicts.map((verdict) => {
+    if (verdict.kind !== "dead") return verdict;
+    const { event } = verdict;
+    if (parkedCases.has(event.caseId)) return { event, kind: "waits" as const };
+    parkedCases.add(event.caseId);
+    return verdict;
+  });
 }

@@ -1,20 +1,21 @@
+import { setTimeout as pause } from "node:timers/promises";
 import type pg from "pg";
-import type { Log } from "#libs/telemetry/log.ts";
 import { runTransaction } from "#libs/pg/tenant-transaction.ts";
-import type { PendingEvent } from "../domain/pending-event.ts";
-import { pendingLanes } from "../store/outbox.ts";
-import { createBell } from "./bell.ts";
-import type { DeliveryError, RecordEvents } from "./deliver.ts";
+import type { Log } from "#libs/telemetry/log.ts";
+import { laneCount } from "../domain/lane.ts";
+import { nextPendingLane } from "../store/outbox.ts";
+import { createBell, type Bell } from "./bell.ts";
+import type { RecordEvents } from "./deliver.ts";
 import { openLaneLocks, type LaneLocks } from "./lane-locks.ts";
-import { createRest, type Rest } from "./rest.ts";
+import { createMemory, type RelayMemory } from "./memory.ts";
 import { workLane } from "./work-lane.ts";
 
 /*
  * The relay: drains the outbox into the audit service.
  *
- *   wake      rung after a commit in this process, by NOTIFY from others, or by the poll behind both
- *   look      which lanes have something waiting
- *   lock      take free ones in random order, a few at a time (session advisory locks)
+ *   wake      rung after a commit in this process, by NOTIFY from others, at a visit's end, or by the poll behind them
+ *   look      from a random lane on, which lanes have something waiting
+ *   lock      take free ones, a few at a time (session advisory locks), and visit each beside the others
  *   work      batch, deliver, delete what was acknowledged; tenants of a lane in turn
  *   unlock    when nothing is left or after `laneSliceMs`, so that others get their share
  *
@@ -23,12 +24,15 @@ import { workLane } from "./work-lane.ts";
  *
  *   died after delivery, before deletion    the next relay delivers again, is told DUPLICATE, deletes
  *   lock session lost mid-batch             the batch ends as it may; another relay has taken the lane meanwhile
- *   audit service away                      the lane backs off, nothing is counted against an event, writes go on
+ *   audit service away                      tenants and lanes rest, nothing is counted against an event, writes go on
  *   an event is rejected                    it becomes a dead letter and parks its case; other cases go on
+ *   the service breaks on one event alone   so it does three times, while others get through: a dead letter as well
  */
 
 const lanesAtOnce = 4;
 const laneSliceMs = 5_000;
+/** Looks follow each other no closer: many wake-ups make one look. */
+const quietMs = 5;
 /** How soon to look again at a lane that another relay holds. */
 const heldElsewhereMs = 50;
 const connectTimeoutMs = 5_000;
@@ -53,7 +57,7 @@ export interface Relay extends AsyncDisposable {
 export function startRelay(options: RelayOptions): Relay {
   const stopping = new AbortController();
   const bell = createBell();
-  const ended = run(options, bell.ring, bell.wait, stopping.signal);
+  const ended = run(options, bell, stopping.signal);
   return {
     wake: bell.ring,
     async [Symbol.asyncDispose]() {
@@ -63,14 +67,22 @@ export function startRelay(options: RelayOptions): Relay {
   };
 }
 
-async function run(
-  options: RelayOptions,
-  ring: () => void,
-  wait: (ms: number, signal: AbortSignal) => Promise<void>,
-  stopping: AbortSignal,
-): Promise<void> {
+/** What one run shares among its visits. */
+interface Run {
+  readonly options: RelayOptions;
+  readonly bell: Bell;
+  readonly stopping: AbortSignal;
+  readonly memory: RelayMemory;
+  /** Lanes that are being visited, each until its visit has ended. */
+  readonly visits: Map<number, Promise<void>>;
+  /** Of those, the ones in which something was pending when it was looked for meanwhile: to be looked at again. */
+  readonly again: Set<number>;
+}
+
+async function run(options: RelayOptions, bell: Bell, stopping: AbortSignal): Promise<void> {
   const { log, pollMs } = options;
   const memory = createMemory();
+  const state: Run = { options, bell, stopping, memory, visits: new Map(), again: new Set() };
   let locks: LaneLocks | undefined;
   while (!stopping.aborted) {
     let waitMs = pollMs;
@@ -80,107 +92,96 @@ async function run(
         locks = await openLaneLocks({
           url: options.databaseUrl,
           connectTimeoutMs,
-          onNotified: ring,
-          onLost: (error) => log.warn({ err: error }, "relay lost its lock session"),
+          onNotified: bell.ring,
+          onLost: (error) => {
+            const retryMs = memory.database.failed("case");
+            log.warn({ err: error, retryMs }, "relay lost its lock session");
+            bell.ringIn(retryMs);
+          },
         });
       }
-      waitMs = Math.min(waitMs, await sweep(options, locks, memory, stopping));
+      await goRound(state, locks);
       memory.database.succeeded("case");
     } catch (error) {
       waitMs = memory.database.failed("case");
-      log.warn({ err: error, retryMs: waitMs }, "relay cannot work: the case database does not answer");
+      log.warn({ err: error, retryMs: waitMs }, "relay cannot work");
     }
-    await wait(waitMs, stopping);
+    await pause(quietMs);
+    await bell.wait(waitMs, stopping);
   }
+  await Promise.all(state.visits.values());
   await locks?.[Symbol.asyncDispose]();
+  bell[Symbol.dispose]();
 }
 
-/** Works every lane that can be had. Returns how long to wait before the next look, if nobody rings. */
-async function sweep(
-  options: RelayOptions,
-  locks: LaneLocks,
-  memory: Memory,
-  stopping: AbortSignal,
-): Promise<number> {
-  const [result] = await runTransaction(options.pool, { timeoutMs: statementTimeoutMs }, [pendingLanes()]);
-  const pending: number[] = (result?.rows ?? []).map((row) => row.lane);
-  const queue = shuffle(pending.filter((lane) => memory.lanes.remainingMs(lane) <= 0));
-  let waitMs = Math.min(
-    Infinity,
-    ...pending.map((lane) => memory.lanes.remainingMs(lane)).filter((ms) => ms > 0),
-  );
-  const worker = async (): Promise<void> => {
-    for (let lane = queue.pop(); lane !== undefined && !stopping.aborted; lane = queue.pop()) {
-      if (!(await locks.tryLock(lane))) {
-        waitMs = Math.min(waitMs, heldElsewhereMs);
-        continue;
-      }
-      const { failure, sliceSpent } = await visit(options, locks, memory, lane, stopping);
-      if (sliceSpent) waitMs = 0;
-      if (failure) {
-        const retryMs = memory.lanes.failed(lane);
-        waitMs = Math.min(waitMs, retryMs);
-        options.log.warn({ lane, retryMs, err: failure }, "relay backs off: delivery failed");
-      } else {
-        memory.lanes.succeeded(lane);
-      }
+/** Goes once round the lanes in which something waits, and starts a visit to each that can be had, as far as there are hands. */
+async function goRound(state: Run, locks: LaneLocks): Promise<void> {
+  const { options, memory, visits, stopping } = state;
+  for await (const lane of pendingLanes(options.pool)) {
+    if (stopping.aborted || !locks.alive) return;
+    if (visits.has(lane)) {
+      state.again.add(lane);
+      continue;
     }
-  };
-  const ends = await Promise.allSettled(Array.from({ length: lanesAtOnce }, worker));
-  const broken = ends.find((end) => end.status === "rejected");
-  if (broken) throw broken.reason;
-  return waitMs;
+    const restMs = memory.lanes.remainingMs(lane);
+    if (restMs > 0) state.bell.ringIn(restMs);
+    else if (!(await locks.tryLock(lane))) state.bell.ringIn(heldElsewhereMs);
+    else {
+      visits.set(lane, visit(state, locks, lane));
+      if (visits.size >= lanesAtOnce) await Promise.race(visits.values());
+    }
+  }
 }
 
-async function visit(
-  options: RelayOptions,
-  locks: LaneLocks,
-  memory: Memory,
-  lane: number,
-  stopping: AbortSignal,
-): Promise<{ failure: DeliveryError | undefined; sliceSpent: boolean }> {
+/** Lanes in which something waits, each once, from a random one on: many relays do not queue up at the same one. */
+async function* pendingLanes(pool: pg.Pool): AsyncIterable<number> {
+  const start = Math.floor(Math.random() * laneCount);
+  for (let lane = await nextLane(pool, start - 1); lane !== undefined; lane = await nextLane(pool, lane))
+    yield lane;
+  for (
+    let lane = await nextLane(pool, -1);
+    lane !== undefined && lane < start;
+    lane = await nextLane(pool, lane)
+  ) {
+    yield lane;
+  }
+}
+
+async function nextLane(pool: pg.Pool, after: number): Promise<number | undefined> {
+  const [result] = await runTransaction(pool, { timeoutMs: statementTimeoutMs }, [nextPendingLane(after)]);
+  return result?.rows[0]?.lane;
+}
+
+/** Works one lane that is locked and gives it back. Rings when there is more to do at once, or later. Never rejects. */
+async function visit(state: Run, locks: LaneLocks, lane: number): Promise<void> {
+  const { options, memory, stopping, bell } = state;
+  const { log } = options;
   const until = performance.now() + laneSliceMs;
   try {
-    const failure = await workLane(
+    const { failed, retryMs } = await workLane(
       {
         ...options,
-        restingCases: memory.cases,
-        onBuried: ({ tenantId, eventId, caseId, version }: PendingEvent, reason, detail) =>
-          options.log.error(
-            { tenantId, eventId, caseId, version, reason, detail },
-            "event became a dead letter",
-          ),
+        memory,
+        onBuried: ({ tenantId, eventId, caseId, version }, reason, detail) =>
+          log.error({ tenantId, eventId, caseId, version, reason, detail }, "event became a dead letter"),
+        onFailure: (tenantId, failure) => log.warn({ tenantId, lane, err: failure }, "delivery failed"),
       },
       lane,
       () => !stopping.aborted && locks.alive && performance.now() < until,
     );
-    return { failure, sliceSpent: performance.now() >= until };
-  } finally {
-    if (locks.alive) await locks.unlock(lane);
+    if (failed) memory.lanes.failed(lane);
+    else memory.lanes.succeeded(lane);
+    if (retryMs !== Infinity) bell.ringIn(retryMs);
+  } catch (error) {
+    bell.ringIn(memory.lanes.failed(lane));
+    log.warn({ lane, err: error }, "a lane could not be worked");
   }
+  await giveBack(locks, lane);
+  state.visits.delete(lane);
+  if (state.again.delete(lane) || performance.now() >= until) bell.ring();
 }
 
-/** What rests after a failure: the case database, lanes whose delivery failed, cases whose events came out of order. */
-interface Memory {
-  readonly database: Rest<"case">;
-  readonly lanes: Rest<number>;
-  readonly cases: Rest<string>;
-}
-
-function createMemory(): Memory {
-  const nowMs = (): number => performance.now();
-  return {
-    database: createRest(nowMs, Math.random),
-    lanes: createRest(nowMs, Math.random),
-    cases: createRest(nowMs, Math.random),
-  };
-}
-
-function shuffle(lanes: readonly number[]): number[] {
-  const shuffled = [...lanes];
-  for (let at = shuffled.length - 1; at > 0; at--) {
-    const other = Math.floor(Math.random() * (at + 1));
-    [shuffled[at], shuffled[other]] = [shuffled[other]!, shuffled[at]!];
-  }
-  return shuffled;
+/** A lock that cannot be given back is gone with its session, which is told there. */
+async function giveBack(locks: LaneLocks, lane: number): Promise<void> {
+  if (locks.alive) await locks.unlock(lane).catch(() => undefined);
 }

@@ -26,12 +26,13 @@ test("half of a rest is by chance", () => {
   ).toBe(50);
 });
 
-test("its memory is bounded", () => {
+test("its memory is bounded, and forgets the oldest", () => {
   const rest = createRest<number>(
     () => 0,
     () => 1,
   );
   for (let key = 0; key <= 10_000; key++) rest.failed(key);
   expect(rest.remainingMs(0)).toBe(0);
+  expect(rest.remainingMs(1)).toBe(100);
   expect(rest.remainingMs(10_000)).toBe(100);
 });

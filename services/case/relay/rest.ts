@@ -11,7 +11,7 @@ export interface Rest<K> {
   succeeded(key: K): void;
 }
 
-/** `nowMs` is a monotonic clock. Beyond 10,000 keys all are forgotten: they are tried again at once, which is safe. */
+/** `nowMs` is a monotonic clock. Beyond 10,000 keys the oldest is forgotten: it is tried again at once, which is safe. */
 export function createRest<K>(nowMs: () => number, random: () => number): Rest<K> {
   const byKey = new Map<K, { failures: number; until: number }>();
   return {
@@ -19,7 +19,9 @@ export function createRest<K>(nowMs: () => number, random: () => number): Rest<K
     failed(key) {
       const failures = (byKey.get(key)?.failures ?? 0) + 1;
       const ms = restMs(failures, random());
-      if (byKey.size >= entriesMax) byKey.clear();
+      byKey.delete(key);
+      const [oldest] = byKey.keys();
+      if (byKey.size >= entriesMax && oldest !== undefined) byKey.delete(oldest);
       byKey.set(key, { failures, until: nowMs() + ms });
       return ms;
     },

@@ -70,29 +70,16 @@ function readOutcome({ outcome, eventId, reason }: EventOutcome, sent: PendingEv
     case DeliveryOutcome.REJECTED:
       return { kind: "rejected", reason };
     default:
-      throw new Error(`outcome ${outcome} is not known`);
+      return { kind: "out_of_order" }; // Of a newer audit service: it waits until somebody who knows it comes.
   }
 }
 
 /**
- * Sorts failures by whose fault they may be. Only what surely speaks of the request itself is `refused`; what speaks of
- * the service is `failed`; anything about connection, time, load or credentials says nothing about the events.
+ * Sorts failures by whose fault they may be. Only what the audit service itself says of the request is `refused`; what it
+ * broke on is `failed`; anything else (connection, time, load, credentials, something in between) says nothing of the events.
  */
 function kindOf(error: ConnectError): DeliveryError["kind"] {
-  switch (error.code) {
-    case Code.InvalidArgument:
-    case Code.OutOfRange:
-    case Code.FailedPrecondition:
-      return "refused";
-    case Code.ResourceExhausted:
-      return error.findDetails(ErrorInfoSchema).some(({ reason }) => reason === "RATE_LIMITED")
-        ? "unreachable"
-        : "refused";
-    case Code.Internal:
-    case Code.Unknown:
-    case Code.DataLoss:
-      return "failed";
-    default:
-      return "unreachable";
-  }
+  const reasons = error.findDetails(ErrorInfoSchema).filter(({ domain }) => domain === "caseflow");
+  if (reasons.some(({ reason }) => reason === "INVALID_REQUEST" || reason === "TOO_LARGE")) return "refused";
+  return error.code === Code.Internal || error.code === Code.DataLoss ? "failed" : "unreachable";
 }

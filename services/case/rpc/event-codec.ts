@@ -59,7 +59,7 @@ export function toHistoryEntry(item: HistoryItem): HistoryEntry {
     toState: toStateMessage(event.toState),
     actor: {
       id: event.actor?.id ?? "",
-      kind: event.actor?.kind === ActorKind.SERVICE ? "service" : "person",
+      kind: event.actor?.kind ?? ActorKind.UNSPECIFIED,
       roles: event.actor?.roles ?? [],
       onBehalfOf: event.actor?.onBehalfOf ?? "",
     },

@@ -60,9 +60,14 @@ export function createWrite<I extends DescMessage, O extends DescMessage>(
   };
 }
 
-/** SHA-256 of the method's name and the message without its request id: the same for a retry, another for another request. */
+/**
+ * SHA-256 of the method's name and the message without its request id: the same for a retry, another for another request.
+ * Letter case of the case id makes no difference, as it makes none to what the request does.
+ */
 function hashOf<I extends DescMessage>(method: DescMethodUnary<I>, request: MessageShape<I>): Uint8Array {
   const rest = Object.assign(clone(method.input, request), { requestId: "" });
+  if ("caseId" in rest && typeof rest.caseId === "string")
+    Object.assign(rest, { caseId: rest.caseId.toLowerCase() });
   const name = `${method.parent.typeName}/${method.name}`;
   return createHash("sha256").update(`${name}\n`).update(toBinary(method.input, rest)).digest();
 }

@@ -28,7 +28,7 @@ const selectCase = `
          k.content, e.event_id, e.event_digest,
          ARRAY(SELECT a.approver_id
                  FROM approvals a
-                WHERE a.tenant_id = c.tenant_id AND a.case_id = c.case_id AND a.review_round = c.review_round
+                WHERE a.tenant_id = c.tenant_id AND a.case_id = c.case_id
                 ORDER BY a.version) AS approver_ids
     FROM cases c
     JOIN audit_entries e ON e.tenant_id = c.tenant_id AND e.case_id = c.case_id AND e.version = c.version
@@ -41,36 +41,50 @@ export function loadCase(tenantId: string, caseId: string): Statement {
 }
 
 /**
- * Reads up to `limit` cases, newest first (by id, descending), below `beforeId` when that is given. Only conditions
- * that are given are part of the text, so that each combination gets the plan that fits it.
+ * Reads up to `countMax` cases, newest first (by id, descending), below `beforeId` when that is given; fewer where their
+ * content would pass `bytesMax`, but always the first. Every row tells in `page_count` how many there were before that. Only
+ * conditions that are given are part of the text, so that each combination gets the plan that fits it.
  */
 export function listCases(
   tenantId: string,
   filter: CaseFilter,
   beforeId: string | undefined,
-  limit: number,
+  countMax: number,
+  bytesMax: number,
 ): Statement {
   const values: unknown[] = [tenantId];
   const given: string[] = [];
-  const where = (name: string, value: unknown, condition: (parameter: string) => string): string => {
+  const where = (letter: string, value: unknown, condition: (parameter: string) => string): string => {
     if (value === undefined || value === "" || (Array.isArray(value) && value.length === 0)) return "";
     values.push(value);
-    given.push(name);
+    given.push(letter);
     return ` AND ${condition(`$${values.length}`)}`;
   };
+  const [firstState, ...otherStates] = filter.states;
   const conditions = [
-    where("states", filter.states, (p) => `c.state = ANY(${p}::text[])`),
-    where("type", filter.caseType, (p) => `c.case_type = ${p}`),
-    where("reviewer", filter.assignedReviewerId, (p) => `c.assigned_reviewer_id = ${p}`),
-    where("creator", filter.creatorId, (p) => `c.creator_id = ${p}`),
-    where("reference", filter.externalReference, (p) => `c.external_reference = ${p}`),
-    where("since", filter.changedSince, (p) => `c.updated_at >= ${p}`),
-    where("before", beforeId, (p) => `c.case_id < ${p}::uuid`),
+    // A single state, said so, lets the index give the order too.
+    otherStates.length > 0
+      ? where("m", filter.states, (p) => `c.state = ANY(${p}::text[])`)
+      : where("s", firstState, (p) => `c.state = ${p}`),
+    where("t", filter.caseType, (p) => `c.case_type = ${p}`),
+    where("r", filter.assignedReviewerId, (p) => `c.assigned_reviewer_id = ${p}`),
+    where("c", filter.creatorId, (p) => `c.creator_id = ${p}`),
+    where("x", filter.externalReference, (p) => `c.external_reference = ${p} AND c.external_reference <> ''`),
+    where("u", filter.changedSince, (p) => `c.updated_at >= ${p}`),
+    where("b", beforeId, (p) => `c.case_id < ${p}::uuid`),
   ].join("");
-  values.push(limit);
+  values.push(countMax, bytesMax);
+  const [count, bytes] = [`$${values.length - 1}`, `$${values.length}`];
   return {
-    name: ["list_cases", ...given].join("_"),
-    text: `${selectCase}${conditions} ORDER BY c.case_id DESC LIMIT $${values.length}`,
+    name: `list_cases_${given.join("")}`,
+    text: `
+      SELECT *
+        FROM (SELECT *,
+                     count(*) OVER () AS page_count,
+                     sum(octet_length(content)) OVER (ORDER BY case_id DESC) AS bytes
+                FROM (${selectCase}${conditions} ORDER BY c.case_id DESC LIMIT ${count}) found) page
+       WHERE bytes - octet_length(content) < ${bytes}
+       ORDER BY case_id DESC`,
     values,
   };
 }
@@ -100,6 +114,8 @@ export interface CaseRow {
   readonly event_id: string;
   readonly event_digest: Buffer;
   readonly approver_ids: readonly string[];
+  /** Of `listCases` only: how many rows there were before the limit of bytes. A bigint, as text. */
+  readonly page_count?: string;
 }
 
 /** Turns a row into a case. Throws on a row that the schema should have refused: it is not to be passed on. */

@@ -6,9 +6,13 @@ import type { PendingEvent } from "../domain/pending-event.ts";
  * a lane, or touches one tenant alone.
  */
 
-/** Lanes in which something waits, in no order. Locks nothing. */
-export function pendingLanes(): Statement {
-  return { name: "pending_lanes", text: `SELECT DISTINCT lane FROM outbox`, values: [] };
+/** The first lane after `afterLane` in which something waits; no row when there is none. Locks nothing. */
+export function nextPendingLane(afterLane: number): Statement {
+  return {
+    name: "next_pending_lane",
+    text: `SELECT lane FROM outbox WHERE lane > $1 ORDER BY lane LIMIT 1`,
+    values: [afterLane],
+  };
 }
 
 /** The lane's first tenant, by id, after `afterTenantId` for whom something waits; no row when there is none. */
@@ -24,26 +28,35 @@ export function nextPendingTenant(lane: number, afterTenantId: string): Statemen
 export const beforeEveryEvent = "00000000-0000-0000-0000-000000000000";
 
 /**
- * Up to `limit` events of a tenant that wait, after `afterEventId`, by event id: a case's in the order of their versions.
- * Cases with a dead letter are left out: they wait until somebody acts. Locks nothing.
+ * Up to `countMax` events of a tenant that wait, after `afterEventId`, by event id: a case's in the order of their versions;
+ * fewer where their bytes would pass `bytesMax`, but always the first. Cases with a dead letter are left out: they wait until
+ * somebody acts. Locks nothing.
  */
 export function pendingEvents(
   lane: number,
   tenantId: string,
   afterEventId: string,
-  limit: number,
+  countMax: number,
+  bytesMax: number,
 ): Statement {
   return {
     name: "pending_events",
     text: `
-      SELECT o.tenant_id, o.event_id, o.case_id, o.version, o.traceparent, e.event
-        FROM outbox o
-        JOIN audit_entries e ON e.tenant_id = o.tenant_id AND e.case_id = o.case_id AND e.version = o.version
-       WHERE o.lane = $1 AND o.tenant_id = $2 AND o.event_id > $3
-         AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.tenant_id = o.tenant_id AND d.case_id = o.case_id)
-       ORDER BY o.event_id
-       LIMIT $4`,
-    values: [lane, tenantId, afterEventId, limit],
+      SELECT tenant_id, event_id, case_id, version, traceparent, event
+        FROM (SELECT o.tenant_id, o.event_id, o.case_id, o.version, o.traceparent, e.event,
+                     sum(octet_length(e.event)) OVER (ORDER BY o.event_id) AS bytes
+                FROM (SELECT tenant_id, event_id, case_id, version, traceparent
+                        FROM outbox w
+                       WHERE lane = $1 AND tenant_id = $2 AND event_id > $3
+                         AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.tenant_id = w.tenant_id AND d.case_id = w.case_id)
+                       ORDER BY event_id
+                       LIMIT $4) o
+                JOIN audit_entries e
+                  ON e.tenant_id = o.tenant_id AND e.case_id = o.case_id AND e.version = o.version
+               WHERE e.tenant_id = $2) b
+       WHERE bytes - octet_length(event) < $5
+       ORDER BY event_id`,
+    values: [lane, tenantId, afterEventId, countMax, bytesMax],
   };
 }
 
@@ -69,8 +82,13 @@ export function buryEvent(event: PendingEvent, reason: string, detail: string, a
       )
       INSERT INTO dead_letters (tenant_id, event_id, case_id, version, reason, detail, dead_at)
       SELECT tenant_id, event_id, case_id, version, $3, $4, $5::timestamptz FROM taken`,
-    values: [event.tenantId, event.eventId, reason, detail.slice(0, 1000), at],
+    values: [event.tenantId, event.eventId, clean(reason, 100), clean(detail, 1000), at],
   };
+}
+
+/** What came over the network, as text that PostgreSQL can hold. */
+function clean(text: string, charsMax: number): string {
+  return text.replaceAll("\0", "").toWellFormed().slice(0, charsMax);
 }
 
 /** The columns of `pendingEvents` as `pg` gives them. */

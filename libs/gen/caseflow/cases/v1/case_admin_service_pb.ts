@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file caseflow/cases/v1/case_admin_service.proto.
  */
 export const file_caseflow_cases_v1_case_admin_service: GenFile = /*@__PURE__*/
-  fileDesc("CipjYXNlZmxvdy9jYXNlcy92MS9jYXNlX2FkbWluX3NlcnZpY2UucHJvdG8SEWNhc2VmbG93LmNhc2VzLnYxInEKCkNhc2VQb2xpY3kSFgoOcG9saWN5X3ZlcnNpb24YASABKA0SJQoSYXBwcm92YWxzX3JlcXVpcmVkGAIgASgNQgm6SAYqBBgCKAESJAoSYXBwZWFsX3dpbmRvd19kYXlzGAMgASgNQgi6SAUqAxjCHCJIChRHZXRDYXNlUG9saWN5UmVxdWVzdBIwCgljYXNlX3R5cGUYASABKAlCHbpIGnIYMhZeW2Etel1bYS16MC05X117MCw2Mn0kIkYKFUdldENhc2VQb2xpY3lSZXNwb25zZRItCgZwb2xpY3kYASABKAsyHS5jYXNlZmxvdy5jYXNlcy52MS5DYXNlUG9saWN5IvkBChRTZXRDYXNlUG9saWN5UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARIwCgljYXNlX3R5cGUYAiABKAlCHbpIGnIYMhZeW2Etel1bYS16MC05X117MCw2Mn0kEiQKF2V4cGVjdGVkX3BvbGljeV92ZXJzaW9uGAMgASgNSACIAQESNQoGcG9saWN5GAQgASgLMh0uY2FzZWZsb3cuY2FzZXMudjEuQ2FzZVBvbGljeUIGukgDyAEBEhgKBnJlYXNvbhgFIAEoCUIIukgFcgMYoB9CGgoYX2V4cGVjdGVkX3BvbGljeV92ZXJzaW9uIkYKFVNldENhc2VQb2xpY3lSZXNwb25zZRItCgZwb2xpY3kYASABKAsyHS5jYXNlZmxvdy5jYXNlcy52MS5DYXNlUG9saWN5IqMBCgpEZWFkTGV0dGVyEhAKCGV2ZW50X2lkGAEgASgJEg8KB2Nhc2VfaWQYAiABKAkSDwoHdmVyc2lvbhgDIAEoDRIOCgZyZWFzb24YBCABKAkSDgoGZGV0YWlsGAUgASgJEisKB2RlYWRfYXQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDGV2ZW50X2RpZ2VzdBgHIAEoDCJxChZMaXN0RGVhZExldHRlcnNSZXF1ZXN0EhsKCXBhZ2Vfc2l6ZRgBIAEoDUIIukgFKgMY9AMSHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgAgSHAoHY2FzZV9pZBgDIAEoCUILukgI2AEBcgOwAQEiZwoXTGlzdERlYWRMZXR0ZXJzUmVzcG9uc2USMwoMZGVhZF9sZXR0ZXJzGAEgAygLMh0uY2FzZWZsb3cuY2FzZXMudjEuRGVhZExldHRlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiYgoZUmVkcml2ZURlYWRMZXR0ZXJzUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARInCglldmVudF9pZHMYAiADKAlCFLpIEZIBDggBEPQDGAEiBXIDsAEBIjgKGlJlZHJpdmVEZWFkTGV0dGVyc1Jlc3BvbnNlEhoKEnJlZHJpdmVuX2V2ZW50X2lkcxgBIAMoCSJrChVTa2lwRGVhZExldHRlclJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESGgoIZXZlbnRfaWQYAiABKAlCCLpIBXIDsAEBEhgKBnJlYXNvbhgDIAEoCUIIukgFcgMYoB8iNAoWU2tpcERlYWRMZXR0ZXJSZXNwb25zZRIaChJ0b21ic3RvbmVfZXZlbnRfaWQYASABKAkivAEKF0xpc3RFbnRyeURpZ2VzdHNSZXF1ZXN0EhsKCXBhZ2Vfc2l6ZRgBIAEoDUIIukgFKgMY9AMSHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgAgSMQoNcmVjb3JkZWRfZnJvbRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMwoPcmVjb3JkZWRfYmVmb3JlGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJkChhMaXN0RW50cnlEaWdlc3RzUmVzcG9uc2USLwoHZW50cmllcxgBIAMoCzIeLmNhc2VmbG93LmNhc2VzLnYxLkVudHJ5RGlnZXN0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJoCgtFbnRyeURpZ2VzdBIPCgdjYXNlX2lkGAEgASgJEg8KB3ZlcnNpb24YAiABKA0SEAoIZXZlbnRfaWQYAyABKAkSFAoMZXZlbnRfZGlnZXN0GAQgASgMEg8KB3BlbmRpbmcYBSABKAgiXgoVUmVxdWV1ZUVudHJpZXNSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEicKCWV2ZW50X2lkcxgCIAMoCUIUukgRkgEOCAEQ9AMYASIFcgOwAQEiNAoWUmVxdWV1ZUVudHJpZXNSZXNwb25zZRIaChJyZXF1ZXVlZF9ldmVudF9pZHMYASADKAkiwQEKEFBsYWNlSG9sZFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESGQoHY2FzZV9pZBgCIAEoCUIIukgFcgOwAQESJgoQZXhwZWN0ZWRfdmVyc2lvbhgDIAEoDUIHukgEKgIoAUgAiAEBEhgKBnJlYXNvbhgEIAEoCUIIukgFcgMYoB8SHQoLbGVnYWxfYmFzaXMYBSABKAlCCLpIBXIDGOgHQhMKEV9leHBlY3RlZF92ZXJzaW9uIjoKEVBsYWNlSG9sZFJlc3BvbnNlEiUKBGNhc2UYASABKAsyFy5jYXNlZmxvdy5jYXNlcy52MS5DYXNlIsMBChJSZWxlYXNlSG9sZFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESGQoHY2FzZV9pZBgCIAEoCUIIukgFcgOwAQESJgoQZXhwZWN0ZWRfdmVyc2lvbhgDIAEoDUIHukgEKgIoAUgAiAEBEhgKBnJlYXNvbhgEIAEoCUIIukgFcgMYoB8SHQoLbGVnYWxfYmFzaXMYBSABKAlCCLpIBXIDGOgHQhMKEV9leHBlY3RlZF92ZXJzaW9uIjwKE1JlbGVhc2VIb2xkUmVzcG9uc2USJQoEY2FzZRgBIAEoCzIXLmNhc2VmbG93LmNhc2VzLnYxLkNhc2UiwQEKEEVyYXNlQ2FzZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESGQoHY2FzZV9pZBgCIAEoCUIIukgFcgOwAQESJgoQZXhwZWN0ZWRfdmVyc2lvbhgDIAEoDUIHukgEKgIoAUgAiAEBEhgKBnJlYXNvbhgEIAEoCUIIukgFcgMYoB8SHQoLbGVnYWxfYmFzaXMYBSABKAlCCLpIBXIDGOgHQhMKEV9leHBlY3RlZF92ZXJzaW9uIjoKEUVyYXNlQ2FzZVJlc3BvbnNlEiUKBGNhc2UYASABKAsyFy5jYXNlZmxvdy5jYXNlcy52MS5DYXNlMt8JChBDYXNlQWRtaW5TZXJ2aWNlEooBCg1HZXRDYXNlUG9saWN5EicuY2FzZWZsb3cuY2FzZXMudjEuR2V0Q2FzZVBvbGljeVJlcXVlc3QaKC5jYXNlZmxvdy5jYXNlcy52MS5HZXRDYXNlUG9saWN5UmVzcG9uc2UiJpACAeq4GB8KCG9wZXJhdG9yCgpzdXBlcnZpc29yCgdhdWRpdG9yEnUKDVNldENhc2VQb2xpY3kSJy5jYXNlZmxvdy5jYXNlcy52MS5TZXRDYXNlUG9saWN5UmVxdWVzdBooLmNhc2VmbG93LmNhc2VzLnYxLlNldENhc2VQb2xpY3lSZXNwb25zZSIRkAIC6rgYCgoIb3BlcmF0b3ISewoPTGlzdERlYWRMZXR0ZXJzEikuY2FzZWZsb3cuY2FzZXMudjEuTGlzdERlYWRMZXR0ZXJzUmVxdWVzdBoqLmNhc2VmbG93LmNhc2VzLnYxLkxpc3REZWFkTGV0dGVyc1Jlc3BvbnNlIhGQAgHquBgKCghvcGVyYXRvchKEAQoSUmVkcml2ZURlYWRMZXR0ZXJzEiwuY2FzZWZsb3cuY2FzZXMudjEuUmVkcml2ZURlYWRMZXR0ZXJzUmVxdWVzdBotLmNhc2VmbG93LmNhc2VzLnYxLlJlZHJpdmVEZWFkTGV0dGVyc1Jlc3BvbnNlIhGQAgLquBgKCghvcGVyYXRvchJ4Cg5Ta2lwRGVhZExldHRlchIoLmNhc2VmbG93LmNhc2VzLnYxLlNraXBEZWFkTGV0dGVyUmVxdWVzdBopLmNhc2VmbG93LmNhc2VzLnYxLlNraXBEZWFkTGV0dGVyUmVzcG9uc2UiEZACAuq4GAoKCG9wZXJhdG9yEocBChBMaXN0RW50cnlEaWdlc3RzEiouY2FzZWZsb3cuY2FzZXMudjEuTGlzdEVudHJ5RGlnZXN0c1JlcXVlc3QaKy5jYXNlZmxvdy5jYXNlcy52MS5MaXN0RW50cnlEaWdlc3RzUmVzcG9uc2UiGpACAeq4GBMKCG9wZXJhdG9yCgdhdWRpdG9yEngKDlJlcXVldWVFbnRyaWVzEiguY2FzZWZsb3cuY2FzZXMudjEuUmVxdWV1ZUVudHJpZXNSZXF1ZXN0GikuY2FzZWZsb3cuY2FzZXMudjEuUmVxdWV1ZUVudHJpZXNSZXNwb25zZSIRkAIC6rgYCgoIb3BlcmF0b3ISaQoJUGxhY2VIb2xkEiMuY2FzZWZsb3cuY2FzZXMudjEuUGxhY2VIb2xkUmVxdWVzdBokLmNhc2VmbG93LmNhc2VzLnYxLlBsYWNlSG9sZFJlc3BvbnNlIhGQAgLquBgKCghvcGVyYXRvchJvCgtSZWxlYXNlSG9sZBIlLmNhc2VmbG93LmNhc2VzLnYxLlJlbGVhc2VIb2xkUmVxdWVzdBomLmNhc2VmbG93LmNhc2VzLnYxLlJlbGVhc2VIb2xkUmVzcG9uc2UiEZACAuq4GAoKCG9wZXJhdG9yEmkKCUVyYXNlQ2FzZRIjLmNhc2VmbG93LmNhc2VzLnYxLkVyYXNlQ2FzZVJlcXVlc3QaJC5jYXNlZmxvdy5jYXNlcy52MS5FcmFzZUNhc2VSZXNwb25zZSIRkAIC6rgYCgoIb3BlcmF0b3JiBnByb3RvMw", [file_buf_validate_validate, file_caseflow_cases_v1_case, file_caseflow_options_v1_authz, file_google_protobuf_timestamp]);
+  fileDesc("CipjYXNlZmxvdy9jYXNlcy92MS9jYXNlX2FkbWluX3NlcnZpY2UucHJvdG8SEWNhc2VmbG93LmNhc2VzLnYxInEKCkNhc2VQb2xpY3kSFgoOcG9saWN5X3ZlcnNpb24YASABKA0SJQoSYXBwcm92YWxzX3JlcXVpcmVkGAIgASgNQgm6SAYqBBgCKAESJAoSYXBwZWFsX3dpbmRvd19kYXlzGAMgASgNQgi6SAUqAxjCHCJIChRHZXRDYXNlUG9saWN5UmVxdWVzdBIwCgljYXNlX3R5cGUYASABKAlCHbpIGnIYMhZeW2Etel1bYS16MC05X117MCw2Mn0kIkYKFUdldENhc2VQb2xpY3lSZXNwb25zZRItCgZwb2xpY3kYASABKAsyHS5jYXNlZmxvdy5jYXNlcy52MS5DYXNlUG9saWN5Ip8CChRTZXRDYXNlUG9saWN5UmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARIwCgljYXNlX3R5cGUYAiABKAlCHbpIGnIYMhZeW2Etel1bYS16MC05X117MCw2Mn0kEiQKF2V4cGVjdGVkX3BvbGljeV92ZXJzaW9uGAMgASgNSACIAQESNQoGcG9saWN5GAQgASgLMh0uY2FzZWZsb3cuY2FzZXMudjEuQ2FzZVBvbGljeUIGukgDyAEBEj4KBnJlYXNvbhgFIAEoCUIuukgrcikYoB8yJF5bXlx4MDAtXHgwOFx4MGJceDBjXHgwZS1ceDFmXHg3Zl0qJEIaChhfZXhwZWN0ZWRfcG9saWN5X3ZlcnNpb24iRgoVU2V0Q2FzZVBvbGljeVJlc3BvbnNlEi0KBnBvbGljeRgBIAEoCzIdLmNhc2VmbG93LmNhc2VzLnYxLkNhc2VQb2xpY3kiowEKCkRlYWRMZXR0ZXISEAoIZXZlbnRfaWQYASABKAkSDwoHY2FzZV9pZBgCIAEoCRIPCgd2ZXJzaW9uGAMgASgNEg4KBnJlYXNvbhgEIAEoCRIOCgZkZXRhaWwYBSABKAkSKwoHZGVhZF9hdBgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFAoMZXZlbnRfZGlnZXN0GAcgASgMInEKFkxpc3REZWFkTGV0dGVyc1JlcXVlc3QSGwoJcGFnZV9zaXplGAEgASgNQgi6SAUqAxj0AxIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiACBIcCgdjYXNlX2lkGAMgASgJQgu6SAjYAQFyA7ABASJnChdMaXN0RGVhZExldHRlcnNSZXNwb25zZRIzCgxkZWFkX2xldHRlcnMYASADKAsyHS5jYXNlZmxvdy5jYXNlcy52MS5EZWFkTGV0dGVyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJiChlSZWRyaXZlRGVhZExldHRlcnNSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEicKCWV2ZW50X2lkcxgCIAMoCUIUukgRkgEOCAEQ9AMYASIFcgOwAQEiOAoaUmVkcml2ZURlYWRMZXR0ZXJzUmVzcG9uc2USGgoScmVkcml2ZW5fZXZlbnRfaWRzGAEgAygJIpEBChVTa2lwRGVhZExldHRlclJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESGgoIZXZlbnRfaWQYAiABKAlCCLpIBXIDsAEBEj4KBnJlYXNvbhgDIAEoCUIuukgrcikYoB8yJF5bXlx4MDAtXHgwOFx4MGJceDBjXHgwZS1ceDFmXHg3Zl0qJCI0ChZTa2lwRGVhZExldHRlclJlc3BvbnNlEhoKEnRvbWJzdG9uZV9ldmVudF9pZBgBIAEoCSLiAQoXTGlzdEVudHJ5RGlnZXN0c1JlcXVlc3QSGwoJcGFnZV9zaXplGAEgASgNQgi6SAUqAxj0AxIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiACBJECg1yZWNvcmRlZF9mcm9tGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIRukgOsgELIgcI/4LR/68HMgASRgoPcmVjb3JkZWRfYmVmb3JlGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIRukgOsgELIgcI/4LR/68HMgAiZAoYTGlzdEVudHJ5RGlnZXN0c1Jlc3BvbnNlEi8KB2VudHJpZXMYASADKAsyHi5jYXNlZmxvdy5jYXNlcy52MS5FbnRyeURpZ2VzdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiaAoLRW50cnlEaWdlc3QSDwoHY2FzZV9pZBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgNEhAKCGV2ZW50X2lkGAMgASgJEhQKDGV2ZW50X2RpZ2VzdBgEIAEoDBIPCgdwZW5kaW5nGAUgASgIIl4KFVJlcXVldWVFbnRyaWVzUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARInCglldmVudF9pZHMYAiADKAlCFLpIEZIBDggBEPQDGAEiBXIDsAEBIjQKFlJlcXVldWVFbnRyaWVzUmVzcG9uc2USGgoScmVxdWV1ZWRfZXZlbnRfaWRzGAEgAygJIo0CChBQbGFjZUhvbGRSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEhkKB2Nhc2VfaWQYAiABKAlCCLpIBXIDsAEBEiYKEGV4cGVjdGVkX3ZlcnNpb24YAyABKA1CB7pIBCoCKAFIAIgBARI+CgZyZWFzb24YBCABKAlCLrpIK3IpGKAfMiReW15ceDAwLVx4MDhceDBiXHgwY1x4MGUtXHgxZlx4N2ZdKiQSQwoLbGVnYWxfYmFzaXMYBSABKAlCLrpIK3IpGOgHMiReW15ceDAwLVx4MDhceDBiXHgwY1x4MGUtXHgxZlx4N2ZdKiRCEwoRX2V4cGVjdGVkX3ZlcnNpb24iOgoRUGxhY2VIb2xkUmVzcG9uc2USJQoEY2FzZRgBIAEoCzIXLmNhc2VmbG93LmNhc2VzLnYxLkNhc2UijwIKElJlbGVhc2VIb2xkUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARIZCgdjYXNlX2lkGAIgASgJQgi6SAVyA7ABARImChBleHBlY3RlZF92ZXJzaW9uGAMgASgNQge6SAQqAigBSACIAQESPgoGcmVhc29uGAQgASgJQi66SCtyKRigHzIkXlteXHgwMC1ceDA4XHgwYlx4MGNceDBlLVx4MWZceDdmXSokEkMKC2xlZ2FsX2Jhc2lzGAUgASgJQi66SCtyKRjoBzIkXlteXHgwMC1ceDA4XHgwYlx4MGNceDBlLVx4MWZceDdmXSokQhMKEV9leHBlY3RlZF92ZXJzaW9uIjwKE1JlbGVhc2VIb2xkUmVzcG9uc2USJQoEY2FzZRgBIAEoCzIXLmNhc2VmbG93LmNhc2VzLnYxLkNhc2UijQIKEEVyYXNlQ2FzZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESGQoHY2FzZV9pZBgCIAEoCUIIukgFcgOwAQESJgoQZXhwZWN0ZWRfdmVyc2lvbhgDIAEoDUIHukgEKgIoAUgAiAEBEj4KBnJlYXNvbhgEIAEoCUIuukgrcikYoB8yJF5bXlx4MDAtXHgwOFx4MGJceDBjXHgwZS1ceDFmXHg3Zl0qJBJDCgtsZWdhbF9iYXNpcxgFIAEoCUIuukgrcikY6AcyJF5bXlx4MDAtXHgwOFx4MGJceDBjXHgwZS1ceDFmXHg3Zl0qJEITChFfZXhwZWN0ZWRfdmVyc2lvbiI6ChFFcmFzZUNhc2VSZXNwb25zZRIlCgRjYXNlGAEgASgLMhcuY2FzZWZsb3cuY2FzZXMudjEuQ2FzZTLfCQoQQ2FzZUFkbWluU2VydmljZRKKAQoNR2V0Q2FzZVBvbGljeRInLmNhc2VmbG93LmNhc2VzLnYxLkdldENhc2VQb2xpY3lSZXF1ZXN0GiguY2FzZWZsb3cuY2FzZXMudjEuR2V0Q2FzZVBvbGljeVJlc3BvbnNlIiaQAgHquBgfCghvcGVyYXRvcgoKc3VwZXJ2aXNvcgoHYXVkaXRvchJ1Cg1TZXRDYXNlUG9saWN5EicuY2FzZWZsb3cuY2FzZXMudjEuU2V0Q2FzZVBvbGljeVJlcXVlc3QaKC5jYXNlZmxvdy5jYXNlcy52MS5TZXRDYXNlUG9saWN5UmVzcG9uc2UiEZACAuq4GAoKCG9wZXJhdG9yEnsKD0xpc3REZWFkTGV0dGVycxIpLmNhc2VmbG93LmNhc2VzLnYxLkxpc3REZWFkTGV0dGVyc1JlcXVlc3QaKi5jYXNlZmxvdy5jYXNlcy52MS5MaXN0RGVhZExldHRlcnNSZXNwb25zZSIRkAIB6rgYCgoIb3BlcmF0b3IShAEKElJlZHJpdmVEZWFkTGV0dGVycxIsLmNhc2VmbG93LmNhc2VzLnYxLlJlZHJpdmVEZWFkTGV0dGVyc1JlcXVlc3QaLS5jYXNlZmxvdy5jYXNlcy52MS5SZWRyaXZlRGVhZExldHRlcnNSZXNwb25zZSIRkAIC6rgYCgoIb3BlcmF0b3ISeAoOU2tpcERlYWRMZXR0ZXISKC5jYXNlZmxvdy5jYXNlcy52MS5Ta2lwRGVhZExldHRlclJlcXVlc3QaKS5jYXNlZmxvdy5jYXNlcy52MS5Ta2lwRGVhZExldHRlclJlc3BvbnNlIhGQAgLquBgKCghvcGVyYXRvchKHAQoQTGlzdEVudHJ5RGlnZXN0cxIqLmNhc2VmbG93LmNhc2VzLnYxLkxpc3RFbnRyeURpZ2VzdHNSZXF1ZXN0GisuY2FzZWZsb3cuY2FzZXMudjEuTGlzdEVudHJ5RGlnZXN0c1Jlc3BvbnNlIhqQAgHquBgTCghvcGVyYXRvcgoHYXVkaXRvchJ4Cg5SZXF1ZXVlRW50cmllcxIoLmNhc2VmbG93LmNhc2VzLnYxLlJlcXVldWVFbnRyaWVzUmVxdWVzdBopLmNhc2VmbG93LmNhc2VzLnYxLlJlcXVldWVFbnRyaWVzUmVzcG9uc2UiEZACAuq4GAoKCG9wZXJhdG9yEmkKCVBsYWNlSG9sZBIjLmNhc2VmbG93LmNhc2VzLnYxLlBsYWNlSG9sZFJlcXVlc3QaJC5jYXNlZmxvdy5jYXNlcy52MS5QbGFjZUhvbGRSZXNwb25zZSIRkAIC6rgYCgoIb3BlcmF0b3ISbwoLUmVsZWFzZUhvbGQSJS5jYXNlZmxvdy5jYXNlcy52MS5SZWxlYXNlSG9sZFJlcXVlc3QaJi5jYXNlZmxvdy5jYXNlcy52MS5SZWxlYXNlSG9sZFJlc3BvbnNlIhGQAgLquBgKCghvcGVyYXRvchJpCglFcmFzZUNhc2USIy5jYXNlZmxvdy5jYXNlcy52MS5FcmFzZUNhc2VSZXF1ZXN0GiQuY2FzZWZsb3cuY2FzZXMudjEuRXJhc2VDYXNlUmVzcG9uc2UiEZACAuq4GAoKCG9wZXJhdG9yYgZwcm90bzM", [file_buf_validate_validate, file_caseflow_cases_v1_case, file_caseflow_options_v1_authz, file_google_protobuf_timestamp]);
 
 /**
  * The rules that cases of one type are judged under.
@@ -32,7 +32,7 @@ export type CasePolicy = Message<"caseflow.cases.v1.CasePolicy"> & {
   policyVersion: number;
 
   /**
-   * How many distinct people must approve: 1 or 2.
+   * How many distinct people must approve: 1 or 2; 0 is not valid.
    *
    * @generated from field: uint32 approvals_required = 2;
    */
@@ -116,7 +116,7 @@ export type SetCasePolicyRequest = Message<"caseflow.cases.v1.SetCasePolicyReque
   caseType: string;
 
   /**
-   * The policy version the caller has seen; 0 is the built-in one. Absent: any.
+   * The policy version the caller has seen; any number; 0 is the built-in one. Absent: any.
    *
    * @generated from field: optional uint32 expected_policy_version = 3;
    */
@@ -130,7 +130,7 @@ export type SetCasePolicyRequest = Message<"caseflow.cases.v1.SetCasePolicyReque
   policy?: CasePolicy | undefined;
 
   /**
-   * Why; at most 4,000 characters. Empty or blank: refused with REASON_REQUIRED.
+   * Why; at most 4,000 characters, of control characters only tab and line ends. Empty or blank: refused with REASON_REQUIRED.
    *
    * @generated from field: string reason = 5;
    */
@@ -172,14 +172,14 @@ export const SetCasePolicyResponseSchema: GenMessage<SetCasePolicyResponse> = /*
  */
 export type DeadLetter = Message<"caseflow.cases.v1.DeadLetter"> & {
   /**
-   * The event; UUIDv7.
+   * The event; UUIDv7; never empty.
    *
    * @generated from field: string event_id = 1;
    */
   eventId: string;
 
   /**
-   * The case it belongs to, which is parked until somebody acts.
+   * The case it belongs to, which is parked until somebody acts; UUID; never empty.
    *
    * @generated from field: string case_id = 2;
    */
@@ -326,7 +326,7 @@ export const RedriveDeadLettersRequestSchema: GenMessage<RedriveDeadLettersReque
  */
 export type RedriveDeadLettersResponse = Message<"caseflow.cases.v1.RedriveDeadLettersResponse"> & {
   /**
-   * Those that were dead letters and are queued now. Others were none.
+   * Those that were dead letters and are queued now; at most 500. Others were none.
    *
    * @generated from field: repeated string redriven_event_ids = 1;
    */
@@ -361,7 +361,7 @@ export type SkipDeadLetterRequest = Message<"caseflow.cases.v1.SkipDeadLetterReq
   eventId: string;
 
   /**
-   * Why; at most 4,000 characters. Empty or blank: refused with REASON_REQUIRED.
+   * Why; at most 4,000 characters, of control characters only tab and line ends. Empty or blank: refused with REASON_REQUIRED.
    *
    * @generated from field: string reason = 3;
    */
@@ -417,14 +417,14 @@ export type ListEntryDigestsRequest = Message<"caseflow.cases.v1.ListEntryDigest
   pageToken: string;
 
   /**
-   * Only entries recorded at or after this time. Absent: from the first.
+   * Only entries recorded at or after this time. Absent: from the first. Years 1970 to 9999.
    *
    * @generated from field: google.protobuf.Timestamp recorded_from = 3;
    */
   recordedFrom?: Timestamp | undefined;
 
   /**
-   * Only entries recorded before this time. Absent: up to now.
+   * Only entries recorded before this time. Absent: up to now. Years 1970 to 9999.
    *
    * @generated from field: google.protobuf.Timestamp recorded_before = 4;
    */
@@ -473,7 +473,7 @@ export const ListEntryDigestsResponseSchema: GenMessage<ListEntryDigestsResponse
  */
 export type EntryDigest = Message<"caseflow.cases.v1.EntryDigest"> & {
   /**
-   * The case.
+   * The case; UUID; never empty.
    *
    * @generated from field: string case_id = 1;
    */
@@ -550,7 +550,7 @@ export const RequeueEntriesRequestSchema: GenMessage<RequeueEntriesRequest> = /*
  */
 export type RequeueEntriesResponse = Message<"caseflow.cases.v1.RequeueEntriesResponse"> & {
   /**
-   * Those that exist and are queued now.
+   * Those that exist and are queued now; at most 500.
    *
    * @generated from field: repeated string requeued_event_ids = 1;
    */
@@ -592,14 +592,14 @@ export type PlaceHoldRequest = Message<"caseflow.cases.v1.PlaceHoldRequest"> & {
   expectedVersion?: number | undefined;
 
   /**
-   * Why; at most 4,000 characters. Empty or blank: refused with REASON_REQUIRED.
+   * Why; at most 4,000 characters, of control characters only tab and line ends. Empty or blank: refused with REASON_REQUIRED.
    *
    * @generated from field: string reason = 4;
    */
   reason: string;
 
   /**
-   * The law it rests on; at most 1,000 characters. Empty or blank: refused with REASON_REQUIRED.
+   * The law it rests on; at most 1,000 characters, of control characters only tab and line ends. Empty or blank: refused with REASON_REQUIRED.
    *
    * @generated from field: string legal_basis = 5;
    */
@@ -662,14 +662,14 @@ export type ReleaseHoldRequest = Message<"caseflow.cases.v1.ReleaseHoldRequest">
   expectedVersion?: number | undefined;
 
   /**
-   * Why; at most 4,000 characters. Empty or blank: refused with REASON_REQUIRED.
+   * Why; at most 4,000 characters, of control characters only tab and line ends. Empty or blank: refused with REASON_REQUIRED.
    *
    * @generated from field: string reason = 4;
    */
   reason: string;
 
   /**
-   * The law it rests on; at most 1,000 characters. Empty or blank: refused with REASON_REQUIRED.
+   * The law it rests on; at most 1,000 characters, of control characters only tab and line ends. Empty or blank: refused with REASON_REQUIRED.
    *
    * @generated from field: string legal_basis = 5;
    */
@@ -732,14 +732,14 @@ export type EraseCaseRequest = Message<"caseflow.cases.v1.EraseCaseRequest"> & {
   expectedVersion?: number | undefined;
 
   /**
-   * Why; at most 4,000 characters. Empty or blank: refused with REASON_REQUIRED.
+   * Why; at most 4,000 characters, of control characters only tab and line ends. Empty or blank: refused with REASON_REQUIRED.
    *
    * @generated from field: string reason = 4;
    */
   reason: string;
 
   /**
-   * The law it rests on; at most 1,000 characters. Empty or blank: refused with REASON_REQUIRED.
+   * The law it rests on; at most 1,000 characters, of control characters only tab and line ends. Empty or blank: refused with REASON_REQUIRED.
    *
    * @generated from field: string legal_basis = 5;
    */

@@ -6,17 +6,16 @@ import {
   StatementTimeoutError,
   TimeBudgetSpentError,
 } from "#libs/pg/transaction-errors.ts";
-import type { Reason } from "../domain/reason.ts";
-import { lostRaceConstraints } from "./save-transition.ts";
 
-const uniqueViolation = "23505";
-/** `serialization_failure` and `deadlock_detected`: PostgreSQL asks to try again. */
-const tryAgainCodes: ReadonlySet<string> = new Set(["40001", "40P01"]);
+export type DatabaseReason = "DEPENDENCY_DOWN" | "OUTCOME_UNKNOWN" | "OVERLOADED";
+
+/** A database that turned read-only (it is a standby now), or that lacks disk, memory or connections. */
+const unableCodes = /^(25006|53)/;
 const retryAfterMs = 250;
 
 /**
  * Runs a transaction and turns an outage into the Fault that says what the caller may conclude. What the database refused
- * flies on as it is: it is for `isLostRace`, or a bug.
+ * flies on as it is: it is for whoever knows the statement, or a bug.
  */
 export async function reportDatabaseFaults<T>(run: () => Promise<T>): Promise<T> {
   try {
@@ -26,19 +25,15 @@ export async function reportDatabaseFaults<T>(run: () => Promise<T>): Promise<T>
   }
 }
 
-function toFault(cause: unknown): Fault<Reason> | undefined {
+function toFault(cause: unknown): Fault<DatabaseReason> | undefined {
   const options = { cause, retryAfterMs };
   if (cause instanceof NotConnectedError) return new Fault("DEPENDENCY_DOWN", {}, options);
   if (cause instanceof OutcomeUnknownError) return new Fault("OUTCOME_UNKNOWN", {}, options);
   if (cause instanceof StatementTimeoutError || cause instanceof TimeBudgetSpentError) {
     return new Fault("OVERLOADED", {}, options);
   }
+  if (cause instanceof DatabaseError && unableCodes.test(cause.code ?? "")) {
+    return new Fault("DEPENDENCY_DOWN", {}, options);
+  }
   return undefined;
-}
-
-/** Whether somebody else was faster, nothing was written, and looking again will tell what to do. */
-export function isLostRace(error: unknown): boolean {
-  if (!(error instanceof DatabaseError)) return false;
-  if (error.code === uniqueViolation) return lostRaceConstraints.has(error.constraint ?? "");
-  return tryAgainCodes.has(error.code ?? "");
 }

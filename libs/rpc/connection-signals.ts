@@ -7,3 +7,8 @@ import { createContextKey } from "@connectrpc/connect";
 export const stoppingKey = createContextKey<AbortSignal>(new AbortController().signal, {
   description: "server stopping",
 });
+
+/** Aborted once the answer is out, or the caller has gone before that. */
+export const goneKey = createContextKey<AbortSignal>(new AbortController().signal, {
+  description: "caller gone",
+});

@@ -1,0 +1,97 @@
+import { once } from "node:events";
+import { createServer, type ServerHttp2Session } from "node:http2";
+import { createServer as createTcpServer, type AddressInfo } from "node:net";
+
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { expect, test } from "vitest";
+
+import { Health } from "#libs/gen/grpc/health/v1/health_pb.ts";
+
+import { connectForTest, serveForTest, within } from "./serve-for-test.ts";
+import { createSessionManager } from "./session-manager.ts";
+
+test("a session that fails after its manager has let go of it harms nothing", async () => {
+  await using server = await serveForTest({
+    routes: (router) => router.service(Health, { list: () => ({}) }),
+  });
+  using manager = createSessionManager(server.url);
+  const headers = { "content-type": "application/json" };
+  const stream = await manager.request("POST", "/grpc.health.v1.Health/List", headers, {});
+  const { session } = stream;
+  stream.end("{}");
+  await within(once(stream.resume(), "close"), "an answer");
+  manager.abort();
+  // Without a listener this throws, and from the event loop would end the process. The manager's own stands for one only.
+  for (const _ of [1, 2, 3]) expect(session?.emit("error", new Error("late"))).toBe(true);
+});
+
+test("calls go on over new connections while a server says goodbye to each one when it is idle", async () => {
+  const sessions = new Set<ServerHttp2Session>();
+  const server = createServer((_, response) => {
+    response.writeHead(200, { "content-type": "application/grpc", "grpc-status": "5" });
+    response.end();
+  });
+  server.on("session", (session) => {
+    sessions.add(session.once("close", () => sessions.delete(session)).on("error", () => {}));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const baseUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  using manager = createSessionManager(baseUrl);
+  const client = createClient(Health, createGrpcTransport({ baseUrl, sessionManager: manager }));
+  for (let round = 0; round < 20; round++) {
+    await expect(client.check({})).rejects.toMatchObject({ code: Code.NotFound });
+    for (const session of sessions) {
+      const closed = once(session, "close");
+      session.close();
+      await within(closed, "the session's end");
+    }
+  }
+  server.close();
+});
+
+test("closing ends the calls under way, and a later call opens another connection", async () => {
+  const started = Promise.withResolvers<void>();
+  await using server = await serveForTest({
+    routes: (router) =>
+      router.service(Health, {
+        async check(_, { signal }) {
+          started.resolve();
+          await once(signal, "abort");
+          return {};
+        },
+        list: () => ({}),
+      }),
+  });
+  using client = connectForTest(server.url);
+  const call = client.health.check({});
+  await within(started.promise, "the call");
+  client[Symbol.dispose]();
+  await expect(call).rejects.toMatchObject({ code: Code.Canceled });
+  await expect(client.health.list({})).resolves.toBeDefined();
+});
+
+test("a peer that has gone without a word is given up, and the next call has a connection of its own", async () => {
+  const answering = createServer((_, response) => {
+    response.writeHead(200, { "content-type": "application/grpc", "grpc-status": "5" });
+    response.end();
+  });
+  let connections = 0;
+  const server = createTcpServer((socket) => {
+    socket.on("error", () => {});
+    if (++connections === 1) socket.resume();
+    else answering.emit("connection", socket);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const baseUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  using manager = createSessionManager(baseUrl, { pulse: { intervalMs: 20, timeoutMs: 50 } });
+  const client = createClient(Health, createGrpcTransport({ baseUrl, sessionManager: manager }));
+  const codeOf = (call: Promise<unknown>) =>
+    call.then(String, (error: unknown) => ConnectError.from(error).code);
+  expect(await within(codeOf(client.check({})), "the first call's end")).not.toBe(Code.NotFound);
+  expect(await within(codeOf(client.check({})), "an answer")).toBe(Code.NotFound);
+  manager.abort();
+  server.close();
+});

@@ -1,0 +1,79 @@
+import { ConfigError, type Environment } from "#libs/config/read-settings.ts";
+import { createLog, type Log, type LogOptions } from "#libs/telemetry/log.ts";
+import { shutdownTelemetry } from "#libs/telemetry/sdk.ts";
+import { readRelease, type Release } from "./release.ts";
+
+export interface ServiceDefinition<C extends { readonly logLevel: LogOptions["level"] }> {
+  /** Stands in every log line. */
+  readonly name: string;
+  /** Throws `ConfigError`. */
+  readonly readConfig: (env: Environment) => C;
+  /** What is to be told once it runs, such as where it listens, stands in `facts`. */
+  readonly start: (config: C, release: Release, log: Log) => Promise<Running>;
+}
+
+export interface Running extends AsyncDisposable {
+  readonly facts: Readonly<Record<string, string>>;
+}
+
+const flushMs = 2_000;
+/** Above every limit that disposing has of its own. */
+const stopMs = 60_000;
+
+/** What a process's parent reads to learn where the service is: one log line with this message and the facts. */
+export const listeningMessage = "listening";
+
+/**
+ * Runs a service as this process: reads its settings, starts it, waits for SIGTERM or SIGINT, disposes it, exits 0. A
+ * second signal ends the process at once (143 or 130). Settings that will not do are told on stderr, all of them; a start that
+ * fails is logged. Either exits 1, and so does a stop that takes more than a minute.
+ */
+export async function runService<C extends { readonly logLevel: LogOptions["level"] }>(
+  env: Environment,
+  { name, readConfig, start }: ServiceDefinition<C>,
+): Promise<void> {
+  const stop = awaitSignal();
+  const release = await readRelease(env);
+  let config: C;
+  try {
+    config = readConfig(env);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`${name} cannot start:\n${error.message}\n`);
+    process.exitCode = 1;
+    return;
+  }
+  const log = createLog({ service: name, version: release.version, level: config.logLevel });
+  try {
+    const running = await start(config, release, log);
+    log.info(running.facts, listeningMessage);
+    log.info({ signal: await stop }, "stopping");
+    setTimeout(() => {
+      log.fatal("stopping took too long");
+      process.exit(1);
+    }, stopMs).unref();
+    await running[Symbol.asyncDispose]();
+    log.info("stopped");
+  } catch (error) {
+    log.fatal({ err: error }, error instanceof Error ? error.message : String(error));
+    process.exitCode = 1;
+  }
+  await shutdownTelemetry(flushMs);
+  log.flush();
+  process.exit();
+}
+
+function awaitSignal(): Promise<NodeJS.Signals> {
+  const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
+  let signals = 0;
+  for (const [signal, code] of [
+    ["SIGTERM", 143],
+    ["SIGINT", 130],
+  ] as const) {
+    process.on(signal, () => {
+      if (++signals > 1) process.exit(code);
+      resolve(signal);
+    });
+  }
+  return promise;
+}

@@ -1,0 +1,80 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { createAuditClient, type AuditClient } from "#libs/client/audit-client.ts";
+import { startAuditService, testSource, type AuditServiceFixture } from "./support/audit-service.ts";
+import { makeEvent } from "./support/events.ts";
+import { refusalOf } from "./support/reason-of.ts";
+
+let audit: AuditServiceFixture;
+beforeAll(async () => {
+  audit = await startAuditService();
+});
+afterAll(() => audit[Symbol.asyncDispose]());
+
+const record = (client: AuditClient) => client.recordEvents({ events: [makeEvent().bytes] });
+const get = (client: AuditClient) => client.getEvent({ eventId: makeEvent().eventId });
+const list = (client: AuditClient) => client.listEvents({});
+
+test("delivery needs the role event_source, and no tenant", async () => {
+  expect(await refusalOf(record(await audit.source()))).toBe("accepted");
+  const auditor = await audit.withToken({
+    tenant: "acme",
+    sub: "a",
+    roles: ["auditor", "operator", "caseworker"],
+    sources: [testSource],
+  });
+  expect(await refusalOf(record(auditor))).toBe("PermissionDenied FORBIDDEN");
+});
+
+test("delivery by a token without sources stores nothing", async () => {
+  const { outcomes } = await record(await audit.withToken({ sub: "relay", roles: ["event_source"] }));
+  expect(outcomes).toMatchObject([{ reason: "SOURCE_NOT_ALLOWED" }]);
+});
+
+test.each([
+  ["GetEvent", get],
+  ["ListEvents", list],
+])("%s needs the role auditor and a tenant", async (_, call) => {
+  expect(await refusalOf(call(await audit.source()))).toBe("PermissionDenied FORBIDDEN");
+  const homeless = await audit.withToken({ sub: "a", roles: ["auditor"] });
+  expect(await refusalOf(call(homeless))).toBe("PermissionDenied FORBIDDEN");
+  const caseworker = await audit.withToken({ tenant: "acme", sub: "a", roles: ["caseworker"] });
+  expect(await refusalOf(call(caseworker))).toBe("PermissionDenied FORBIDDEN");
+});
+
+test.each([
+  ["RecordEvents", record],
+  ["GetEvent", get],
+  ["ListEvents", list],
+])("%s refuses a token that has expired, and a stranger", async (_, call) => {
+  const expired = await audit.withToken({
+    sub: "a",
+    roles: ["auditor", "event_source"],
+    expiresInSeconds: -60,
+  });
+  expect(await refusalOf(call(expired))).toBe("Unauthenticated UNAUTHENTICATED");
+  await using stranger = createAuditClient({ url: audit.url, token: "none" });
+  expect(await refusalOf(call(stranger))).toBe("Unauthenticated UNAUTHENTICATED");
+});
+
+async function drain(messages: AsyncIterable<unknown>): Promise<void> {
+  for await (const _ of messages);
+}
+
+const unbuilt: readonly [string, (client: AuditClient) => Promise<unknown>][] = [
+  ["TailEvents", (client) => drain(client.tailEvents({}))],
+  ["ExportEvents", (client) => drain(client.exportEvents({}))],
+  ["GetCheckpoint", (client) => client.getCheckpoint({})],
+  [
+    "GetInclusionProof",
+    (client) => client.getInclusionProof({ target: { case: "leafIndex", value: 0n }, treeSize: 1n }),
+  ],
+  ["GetConsistencyProof", (client) => client.getConsistencyProof({ firstSize: 1n })],
+  ["ListSubjectHeads", (client) => client.listSubjectHeads({})],
+];
+
+test.each(unbuilt)("%s is not built yet, and says so to those who may call it", async (_, call) => {
+  expect(await refusalOf(call(await audit.auditor()))).toMatch(/^Unimplemented /);
+  expect(await refusalOf(call(await audit.source()))).toBe("PermissionDenied FORBIDDEN");
+  await using stranger = createAuditClient({ url: audit.url, token: "none" });
+  expect(await refusalOf(call(stranger))).toBe("Unauthenticated UNAUTHENTICATED");
+});
