@@ -68,7 +68,8 @@ export async function deliver(
     } catch (error) {
       if (!(error instanceof DeliveryError)) throw error;
       const [first, ...others] = part;
-      if (error.kind === "unreachable" || first === undefined) return { verdicts, failure: error };
+      if (error.kind === "unreachable" || first === undefined)
+        return { verdicts: keepParked(verdicts), failure: error };
       if (others.length > 0) {
         queue.unshift(part.slice(0, part.length >> 1), part.slice(part.length >> 1));
       } else if (error.kind === "refused") {
@@ -76,7 +77,7 @@ export async function deliver(
       } else {
         verdicts.push({ event: first, kind: "suspect", detail: error.message });
         suspects += 1;
-        if (!answered && suspects === suspectsMax) return { verdicts, failure: error };
+        if (!answered && suspects === suspectsMax) return { verdicts: keepParked(verdicts), failure: error };
       }
     }
   }
@@ -99,13 +100,13 @@ function judge(event: PendingEvent, outcome: Outcome | undefined): Verdict {
 }
 
 /**
- * Of a case, only the first event that is given up becomes a dead letter. Those behind it were judged against a history
- * that lacks it: they wait with their case. Verdicts are in the order of the batch.
+ * Of a case, only the first event at fault counts. Those behind it were judged against a history that lacks it: they wait with
+ * their case. Verdicts are in the order of the batch.
  */
 function keepParked(verdicts: readonly Verdict[]): readonly Verdict[] {
   const parkedCases = new Set<string>();
   return verdicts.map((verdict) => {
-    if (verdict.kind !== "dead") return verdict;
+    if (verdict.kind === "delivered" || verdict.kind === "waits") return verdict;
     const { event } = verdict;
     if (parkedCases.has(event.caseId)) return { event, kind: "waits" as const };
     parkedCases.add(event.caseId);

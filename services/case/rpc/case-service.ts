@@ -59,7 +59,7 @@ export function createCaseService(application: {
         assignedReviewerId: request.assignedReviewerId,
         creatorId: request.creatorId,
         externalReference: request.externalReference,
-        changedSince: readTimestamp(request.changedSince),
+        changedSince: readTimestamp("changed_since", request.changedSince),
       };
       const page = await readCases.list(readerOf(context), filter, pageOf(request));
       return { cases: page.items.map(toCaseMessage), nextPageToken: page.nextToken };

@@ -1,5 +1,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampDate, timestampFromDate, type Timestamp } from "@bufbuild/protobuf/wkt";
+import { Fault } from "#libs/fault/fault.ts";
 import {
   CaseAction,
   CaseSchema,
@@ -8,6 +9,7 @@ import {
   type CaseContent,
 } from "#libs/gen/caseflow/cases/v1/case_pb.ts";
 import type { Action, Case, CaseState, Content } from "../domain/case.ts";
+import type { Reason } from "../domain/reason.ts";
 
 /** Domain state to wire value; `Record` so that a new state without a value does not compile. */
 const stateMessages: Record<CaseState, CaseStateMessage> = {
@@ -71,8 +73,14 @@ export function readContent(message: CaseContent | undefined): Content {
   };
 }
 
-export function readTimestamp(message: Timestamp | undefined): Date | undefined {
-  return message && timestampDate(message);
+/** Fault INVALID_REQUEST for more nanoseconds than a second has: the rules of the schema add them up instead. */
+export function readTimestamp(field: string, message: Timestamp | undefined): Date | undefined {
+  if (message === undefined) return undefined;
+  if (message.nanos < 0 || message.nanos > 999_999_999) {
+    const fields = [{ field, description: "must be a time, its nanoseconds those of one second" }];
+    throw new Fault<Reason>("INVALID_REQUEST", {}, { fields });
+  }
+  return timestampDate(message);
 }
 
 export function toCaseMessage(found: Case): CaseMessage {
