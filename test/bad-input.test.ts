@@ -49,7 +49,7 @@ test("text that people write is taken: line ends in prose, any script, at its gr
   const client = await cases.as("caseworker");
   const full = {
     title: "ß".repeat(200),
-    summary: `${"語\n".repeat(4_000)}`,
+    summary: "語\n".repeat(4_000),
     people: [{ name: "José María Ñ", role: "agent" }],
   };
   const { case: created } = await client.createCase({
