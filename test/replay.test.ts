@@ -168,7 +168,7 @@ test("a retry replays also when the first attempt commits between its two reads"
   }
   await client.query(`CREATE TEMP TABLE kept_case AS SELECT * FROM cases WHERE case_id = '${caseId}'`);
   await client.query(
-    `UPDATE cases SET version = 1, state = 'draft', submitter_id = NULL WHERE case_id = '${caseId}'`,
+    `UPDATE cases SET version = 1, state = 'draft', submitter_id = NULL, submitted_version = NULL WHERE case_id = '${caseId}'`,
   );
   for (const table of moves.toReversed())
     await client.query(`DELETE FROM ${table} WHERE case_id = '${caseId}' AND version = 2`);
@@ -188,7 +188,7 @@ test("a retry replays also when the first attempt commits between its two reads"
     .toBe(1);
   for (const table of moves) await client.query(`INSERT INTO ${table} SELECT * FROM kept_${table}`);
   await client.query(
-    `UPDATE cases c SET version = k.version, state = k.state, submitter_id = k.submitter_id FROM kept_case k WHERE c.case_id = k.case_id`,
+    `UPDATE cases c SET version = k.version, state = k.state, submitter_id = k.submitter_id, submitted_version = k.submitted_version FROM kept_case k WHERE c.case_id = k.case_id`,
   );
   await client.query("COMMIT");
 

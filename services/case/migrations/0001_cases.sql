@@ -13,6 +13,9 @@ CREATE TABLE cases (
   content_commitment   bytea       NOT NULL,
   creator_id           text        NOT NULL,
   submitter_id         text,
+  -- The entry by which the submitter submitted: pins them, so that nobody can name another afterwards.
+  submitted_version    integer,
+  submit_action        text        NOT NULL,
   assigned_reviewer_id text,
   review_started_by_id text,
   -- The version at which the review at hand started: part of what a decision decides.
@@ -31,6 +34,8 @@ CREATE TABLE cases (
   CONSTRAINT cases_version_from_one CHECK (version >= 1 AND content_version >= 1 AND content_version <= version),
   CONSTRAINT cases_commitment_is_sha256 CHECK (octet_length(content_commitment) = 32),
   CONSTRAINT cases_approvals_required CHECK (approvals_required IN (1, 2)),
+  CONSTRAINT cases_submit_action CHECK (submit_action = 'submit'),
+  CONSTRAINT cases_submitter_by_entry CHECK ((submitter_id IS NULL) = (submitted_version IS NULL)),
   CONSTRAINT cases_submitter_known CHECK (state = 'draft' OR submitter_id IS NOT NULL),
   CONSTRAINT cases_reviewer_known CHECK (state IN ('draft', 'submitted') OR (review_started_by_id IS NOT NULL AND review_version IS NOT NULL)),
   CONSTRAINT cases_reviewer_not_submitter CHECK (assigned_reviewer_id <> submitter_id),
@@ -79,6 +84,7 @@ CREATE TABLE audit_entries (
   PRIMARY KEY (tenant_id, case_id, version),
   CONSTRAINT audit_entries_event_id_once UNIQUE (tenant_id, event_id),
   CONSTRAINT audit_entries_request_id_once UNIQUE (tenant_id, principal_id, request_id),
+  CONSTRAINT audit_entries_done_by UNIQUE (tenant_id, case_id, version, principal_id, action),
   CONSTRAINT audit_entries_reached_state UNIQUE (tenant_id, case_id, version, to_state),
   CONSTRAINT audit_entries_follow_predecessor FOREIGN KEY (tenant_id, case_id, previous_version, from_state)
     REFERENCES audit_entries (tenant_id, case_id, version, to_state),
@@ -117,8 +123,10 @@ CREATE TABLE audit_entries (
   )
 );
 
--- The case row is where its latest entry says it is.
+-- The case row is where its latest entry says it is, and its submitter is who submitted.
 ALTER TABLE cases
+  ADD CONSTRAINT cases_submitted_by FOREIGN KEY (tenant_id, case_id, submitted_version, submitter_id, submit_action)
+    REFERENCES audit_entries (tenant_id, case_id, version, principal_id, action),
   ADD CONSTRAINT cases_at_latest_entry FOREIGN KEY (tenant_id, case_id, version, state)
     REFERENCES audit_entries (tenant_id, case_id, version, to_state);
 
@@ -129,11 +137,16 @@ CREATE TABLE approvals (
   approver_id   text    NOT NULL,
   submitter_id  text    NOT NULL,
   version       integer NOT NULL,
+  action        text    NOT NULL,
   decision_hash bytea   NOT NULL,
   CONSTRAINT approvals_once_a_person PRIMARY KEY (tenant_id, case_id, review_round, approver_id),
   CONSTRAINT approvals_never_submitter CHECK (approver_id <> submitter_id),
   CONSTRAINT approvals_of_case FOREIGN KEY (tenant_id, case_id, submitter_id) REFERENCES cases (tenant_id, case_id, submitter_id),
-  CONSTRAINT approvals_by_entry FOREIGN KEY (tenant_id, case_id, version) REFERENCES audit_entries (tenant_id, case_id, version),
+  -- Only the first review is decided by approvals; an appeal is one person's.
+  CONSTRAINT approvals_first_round CHECK (review_round = 1),
+  CONSTRAINT approvals_action CHECK (action = 'approve'),
+  CONSTRAINT approvals_by_entry FOREIGN KEY (tenant_id, case_id, version, approver_id, action)
+    REFERENCES audit_entries (tenant_id, case_id, version, principal_id, action),
   CONSTRAINT approvals_decision_hash_is_sha256 CHECK (octet_length(decision_hash) = 32)
 );
 

@@ -87,10 +87,10 @@ const insertCase = `
   WITH saved AS (
     INSERT INTO cases (tenant_id, case_id, version, case_type, external_reference, state, content_version, content_commitment,
                        creator_id, submitter_id, assigned_reviewer_id, review_started_by_id, review_version, review_round,
-                       rejecter_id, policy_version, approvals_required, created_at, updated_at, decided_at)
+                       rejecter_id, policy_version, approvals_required, created_at, updated_at, decided_at, submit_action)
     VALUES ($1::text, $2::uuid, $3::integer, $4::text, $5::text, $6::text, $7::integer, $8::bytea,
             $9::text, $10::text, $11::text, $12::text, $13::integer, $14::integer,
-            $15::text, $16::integer, $17::smallint, $18::timestamptz, $19::timestamptz, $20::timestamptz)
+            $15::text, $16::integer, $17::smallint, $18::timestamptz, $19::timestamptz, $20::timestamptz, 'submit')
     RETURNING tenant_id, case_id, version, state, submitter_id
   )`;
 
@@ -99,7 +99,9 @@ const updateCase = `
   WITH saved AS (
     UPDATE cases
        SET version = $3::integer, state = $6::text, content_version = $7::integer, content_commitment = $8::bytea,
-           submitter_id = $10::text, assigned_reviewer_id = $11::text, review_started_by_id = $12::text,
+           submitter_id = $10::text,
+           submitted_version = CASE WHEN $21::text = 'submit' THEN $3::integer ELSE submitted_version END,
+           assigned_reviewer_id = $11::text, review_started_by_id = $12::text,
            review_version = $13::integer, review_round = $14::integer, rejecter_id = $15::text,
            policy_version = $16::integer, approvals_required = $17::smallint,
            updated_at = $19::timestamptz, decided_at = $20::timestamptz
@@ -121,8 +123,8 @@ const followUps = `,
     SELECT tenant_id, case_id, $7::integer, $29::bytea, $30::bytea, $8::bytea FROM saved WHERE $30::bytea IS NOT NULL
   ),
   approval AS (
-    INSERT INTO approvals (tenant_id, case_id, review_round, approver_id, submitter_id, version, decision_hash)
-    SELECT tenant_id, case_id, $14::integer, $23::text, submitter_id, version, $31::bytea
+    INSERT INTO approvals (tenant_id, case_id, review_round, approver_id, submitter_id, version, action, decision_hash)
+    SELECT tenant_id, case_id, $14::integer, $23::text, submitter_id, version, $21::text, $31::bytea
       FROM saved WHERE $31::bytea IS NOT NULL
   ),
   queued AS (

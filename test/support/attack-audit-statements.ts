@@ -1,0 +1,73 @@
+import { createHash } from "node:crypto";
+import { v7 } from "uuid";
+import type { Candidate } from "#services/audit/store/append-events.ts";
+import { findEvent, insertEvents, readRecorded } from "#services/audit/store/events.ts";
+import { listEvents } from "#services/audit/store/list-events.ts";
+import { createLog, lockLog, saveLogSize } from "#services/audit/store/logs.ts";
+import { readSubjectHeads, saveSubjectHeads } from "#services/audit/store/subject-heads.ts";
+import type { Attack } from "./attack-statements.ts";
+
+const bytesMax = 1_000_000;
+
+/** What the victim has in the audit database: the last event of a subject. */
+export interface VictimsEvent {
+  readonly eventId: string;
+  readonly source: string;
+  readonly subject: string;
+  readonly sequence: bigint;
+  readonly size: bigint;
+}
+
+export function auditAttacks(last: VictimsEvent): readonly Attack[] {
+  const { eventId, source, subject, sequence, size } = last;
+  const weight = { bytesMax, perEventByte: 1, perEvent: 1 };
+  const query = { afterLeafIndex: -1n, pageSize: 100, weight };
+  const filter = { source, subject, occurredFromMicros: 0n };
+  const head = {
+    source,
+    subject,
+    lastSequence: sequence,
+    lastDigest: sha256(Buffer.from("attack")),
+  };
+  const app = (name: string, make: Attack["make"]): Attack => ({ name, role: "audit_app", make });
+  return [
+    app("readRecorded", (tenantId) => readRecorded(tenantId, [eventId])),
+    app("findEvent", (tenantId) => findEvent(tenantId, eventId)),
+    app("listEvents", (tenantId) => listEvents({ ...query, tenantId, filter: {} })),
+    app("listEvents with filters", (tenantId) => listEvents({ ...query, tenantId, filter })),
+    { ...app("createLog", createLog), idle: true },
+    app("lockLog", lockLog),
+    app("saveLogSize", (tenantId) => saveLogSize(tenantId, size + 7n)),
+    app("readSubjectHeads", (tenantId) => readSubjectHeads(tenantId, [{ source, subject }])),
+    app("saveSubjectHeads", (tenantId) => saveSubjectHeads(tenantId, [head])),
+    app("insertEvents", (tenantId) =>
+      insertEvents(tenantId, [{ ...nextEvent(last, tenantId), leafIndex: size }]),
+    ),
+  ];
+}
+
+function nextEvent(
+  { source, subject, sequence }: VictimsEvent,
+  tenantId: string,
+): Pick<Candidate, "event" | "bytes" | "digest"> {
+  const bytes = Buffer.from("attack");
+  const event = {
+    ...{
+      eventId: v7(),
+      source,
+      type: "attack.made",
+      tenantId,
+      subject,
+      sequence: sequence + 1n,
+      previousDigest: "",
+    },
+    ...{ actorId: "mallory", onBehalfOf: "", requestId: "", correlationId: "", traceparent: "" },
+    ...{ occurredAtMicros: 0n, recordedAtMicros: 0n },
+  };
+  return { event, bytes, digest: sha256(bytes) };
+}
+
+/** In hex. */
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}

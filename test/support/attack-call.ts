@@ -1,0 +1,52 @@
+/** Calls by hand over the Connect protocol, with any header and any body. */
+import { once } from "node:events";
+import { Agent, request as httpRequest } from "node:http";
+import { toBinary, type DescMethod, type Message } from "@bufbuild/protobuf";
+import { readAnswer, type Answer } from "./attack-answer.ts";
+
+export interface Attacker extends Disposable {
+  /** `body` in place of a message is sent as it is. Without a token the call has none. */
+  call(
+    url: string,
+    method: DescMethod,
+    body: Message | Uint8Array,
+    token?: string,
+    headers?: Readonly<Record<string, string>>,
+  ): Promise<Answer>;
+}
+
+/** Unary calls have their answer long before; streams, once they are built, end with it. */
+const timeoutMs = 1_000;
+
+export function createAttacker(): Attacker {
+  const agent = new Agent({ keepAlive: true, maxSockets: 8 });
+  return {
+    async call(url, method, body, token, headers = {}) {
+      const streams = method.methodKind !== "unary";
+      const bytes = body instanceof Uint8Array ? body : toBinary(method.input, body);
+      const request = httpRequest(`${url}/${method.parent.typeName}/${method.name}`, {
+        agent,
+        method: "POST",
+        headers: {
+          "content-type": streams ? "application/connect+proto" : "application/proto",
+          "connect-protocol-version": "1",
+          "connect-timeout-ms": String(timeoutMs),
+          ...(token !== undefined && { authorization: `Bearer ${token}` }),
+          ...headers,
+        },
+      });
+      request.end(streams ? envelope(bytes) : bytes);
+      const [response] = await once(request, "response", { signal: AbortSignal.timeout(10_000) });
+      const chunks: Buffer[] = [];
+      for await (const chunk of response) chunks.push(chunk);
+      return readAnswer(method, response.statusCode, response.headers, Buffer.concat(chunks));
+    },
+    [Symbol.dispose]: () => agent.destroy(),
+  };
+}
+
+function envelope(bytes: Uint8Array): Buffer {
+  const head = Buffer.alloc(5);
+  head.writeUInt32BE(bytes.length, 1);
+  return Buffer.concat([head, bytes]);
+}

@@ -1,0 +1,117 @@
+import { createHash } from "node:crypto";
+import { v7 } from "uuid";
+import type { Case } from "#services/case/domain/case.ts";
+import { findAppliedRequest } from "#services/case/store/answers.ts";
+import { listCases, loadCase } from "#services/case/store/cases.ts";
+import { listEntries } from "#services/case/store/history.ts";
+import {
+  beforeEveryEvent,
+  buryEvent,
+  nextPendingLane,
+  nextPendingTenant,
+  pendingEvents,
+  removeDelivered,
+} from "#services/case/store/outbox.ts";
+import { saveTransition, type NewTransition } from "#services/case/store/save-transition.ts";
+import type { Attack } from "./attack-statements.ts";
+
+/** What the victim has in the case database. */
+export interface VictimsCase {
+  readonly draft: Case;
+  readonly principalId: string;
+  readonly requestId: string;
+  readonly eventId: string;
+  readonly lane: number;
+}
+
+export function caseAttacks({
+  draft,
+  principalId,
+  requestId,
+  eventId,
+  lane,
+}: VictimsCase): readonly Attack[] {
+  const filter = {
+    states: ["draft"],
+    caseType: draft.type,
+    assignedReviewerId: "",
+    creatorId: draft.creatorId,
+    externalReference: draft.externalReference,
+    changedSince: new Date(0),
+  } as const;
+  const none = {
+    ...filter,
+    states: [],
+    caseType: "",
+    creatorId: "",
+    externalReference: "",
+    changedSince: undefined,
+  };
+  const pending = (tenantId: string) => ({
+    ...{
+      tenantId,
+      eventId,
+      caseId: draft.id,
+      version: draft.version,
+      traceparent: "",
+      event: new Uint8Array(),
+    },
+  });
+  const app = (name: string, make: Attack["make"]): Attack => ({ name, role: "case_app", make });
+  const relay = (name: string, make: Attack["make"]): Attack => ({ name, role: "case_relay", make });
+  return [
+    app("loadCase", (tenantId) => loadCase(tenantId, draft.id)),
+    app("listCases", (tenantId) => listCases(tenantId, none, undefined, 100, bytesMax)),
+    app("listCases with each filter", (tenantId) => listCases(tenantId, filter, lastUuid, 100, bytesMax)),
+    app("findAppliedRequest", (tenantId) => findAppliedRequest(tenantId, principalId, requestId, new Date())),
+    app("listEntries", (tenantId) => listEntries(tenantId, draft.id, 0, 100)),
+    app("saveTransition", (tenantId) => saveTransition(updateOf(draft, tenantId, lane))),
+    app("saveTransition of a new case", (tenantId) => saveTransition(creationOf(draft, tenantId, lane))),
+    relay("nextPendingLane", () => nextPendingLane(lane - 1)),
+    relay("nextPendingTenant", () => nextPendingTenant(lane, "")),
+    relay("pendingEvents", (tenantId) => pendingEvents(lane, tenantId, beforeEveryEvent, 100, bytesMax)),
+    relay("removeDelivered", (tenantId) => removeDelivered(tenantId, [eventId])),
+    relay("buryEvent", (tenantId) => buryEvent(pending(tenantId), "REASON", "detail", new Date())),
+  ];
+}
+
+const bytesMax = 1_000_000;
+const lastUuid = "ffffffff-ffff-ffff-ffff-ffffffffffff";
+
+function updateOf(draft: Case, tenantId: string, lane: number): NewTransition {
+  return {
+    ...transitionOf(tenantId, lane),
+    next: { ...draft, version: draft.version + 1 },
+    action: "update",
+  };
+}
+
+function creationOf(draft: Case, tenantId: string, lane: number): NewTransition {
+  return {
+    ...transitionOf(tenantId, lane),
+    next: { ...draft, id: v7() },
+    action: "create",
+    fromState: undefined,
+  };
+}
+
+function transitionOf(tenantId: string, lane: number): Omit<NewTransition, "next" | "action"> {
+  const event = Buffer.from("attack");
+  return {
+    tenantId,
+    fromState: "draft",
+    principalId: "mallory",
+    requestId: v7(),
+    requestHash: Buffer.alloc(32),
+    answer: event,
+    answerExpiresAt: new Date(),
+    eventId: v7(),
+    event,
+    eventDigest: createHash("sha256").update(event).digest(),
+    recordedAt: new Date(),
+    lane,
+    traceparent: "",
+    content: undefined,
+    approvalOf: undefined,
+  };
+}

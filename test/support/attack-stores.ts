@@ -1,0 +1,97 @@
+import type pg from "pg";
+import { loadCase, toStoredCase, type CaseRow } from "#services/case/store/cases.ts";
+import { startAuditService } from "./audit-service.ts";
+import { auditAttacks } from "./attack-audit-statements.ts";
+import { caseAttacks } from "./attack-case-statements.ts";
+import type { Attack } from "./attack-statements.ts";
+import { openCase, startCaseService, tenant as victim } from "./case-service.ts";
+import { cloneAuditDatabase, cloneCaseDatabase, type TestDatabase } from "./databases.ts";
+import { makeChain } from "./events.ts";
+import { openSuperuser } from "./superuser.ts";
+
+/** A database with rows of two tenants in every table, which the service itself has written, and nobody writes any more. */
+export interface AttackedStore extends AsyncDisposable {
+  readonly service: "case" | "audit";
+  readonly superuser: pg.Client;
+  readonly victim: string;
+  readonly attacker: string;
+  readonly attacks: readonly Attack[];
+}
+
+const attacker = `${victim}-1`;
+
+export async function fillCaseStore(): Promise<AttackedStore> {
+  await using opened = new AsyncDisposableStack();
+  const database = opened.use(await cloneCaseDatabase());
+  {
+    await using cases = await startCaseService({ database, config: { relay: "off" } });
+    for (const tenant of [victim, attacker]) {
+      await openCase(cases, "closed", tenant);
+      await openCase(cases, "draft", tenant);
+    }
+  }
+  const superuser = opened.use(await openSuperuser(database.superuserUrl));
+  await superuser.query(
+    `INSERT INTO dead_letters (tenant_id, event_id, case_id, version, reason, detail, dead_at)
+     SELECT tenant_id, event_id, case_id, version, 'REASON', 'detail', now() FROM audit_entries WHERE action = 'close'`,
+  );
+  return toStore("case", opened, superuser, caseAttacks(await findDraft(superuser)));
+}
+
+async function findDraft(superuser: pg.Client): Promise<Parameters<typeof caseAttacks>[0]> {
+  const found = await superuser.query(
+    `SELECT case_id, principal_id, request_id, event_id, lane FROM cases
+       JOIN audit_entries USING (tenant_id, case_id, version) JOIN outbox USING (tenant_id, event_id, case_id, version)
+      WHERE tenant_id = $1 AND state = 'draft'`,
+    [victim],
+  );
+  const {
+    case_id: id,
+    principal_id: principalId,
+    request_id: requestId,
+    event_id: eventId,
+    lane,
+  } = found.rows[0];
+  const { text, values } = loadCase(victim, id);
+  const { rows } = await superuser.query<CaseRow>(text, [...values]);
+  return { draft: toStoredCase(rows[0]!).case, principalId, requestId, eventId, lane };
+}
+
+export async function fillAuditStore(): Promise<AttackedStore> {
+  await using opened = new AsyncDisposableStack();
+  const database: TestDatabase = opened.use(await cloneAuditDatabase());
+  const chain = makeChain(3, { tenantId: victim });
+  {
+    await using audit = await startAuditService({ database });
+    const source = await audit.source();
+    await source.recordEvents({ events: chain.map(({ bytes }) => bytes) });
+    const own = makeChain(1, { tenantId: attacker });
+    await source.recordEvents({ events: own.map(({ bytes }) => bytes) });
+  }
+  const superuser = opened.use(await openSuperuser(database.superuserUrl));
+  const { rows } = await superuser.query(
+    `SELECT event_id AS "eventId", source, subject, subject_sequence AS sequence, leaf_index + 1 AS size
+       FROM events WHERE tenant_id = $1 ORDER BY leaf_index DESC LIMIT 1`,
+    [victim],
+  );
+  const [last] = rows;
+  const attacks = auditAttacks({ ...last, sequence: BigInt(last.sequence), size: BigInt(last.size) });
+  return toStore("audit", opened, superuser, attacks);
+}
+
+function toStore(
+  service: AttackedStore["service"],
+  opened: AsyncDisposableStack,
+  superuser: pg.Client,
+  attacks: readonly Attack[],
+): AttackedStore {
+  const running = opened.move();
+  return {
+    service,
+    superuser,
+    victim,
+    attacker,
+    attacks,
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}

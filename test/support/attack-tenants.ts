@@ -1,0 +1,92 @@
+import { vi } from "vitest";
+import { attackSource } from "./attack-request.ts";
+import { makeVictimsThings, namesOf, victims } from "./attack-victim.ts";
+import { openCase, tenant as victim } from "./case-service.ts";
+import { listAllEvents, startPair, type Pair } from "./pair.ts";
+import { openSuperuser } from "./superuser.ts";
+
+/** Two tenants on one pair: the victim, who has everything, and the attacker, who has a little of their own. */
+export interface Tenants extends Pair {
+  readonly victim: string;
+  readonly attacker: string;
+  /** Another tenant of the attacker's, who has nothing yet. */
+  anotherAttacker(): string;
+  /** What names something of the victim's and nothing of the attackers', by what it is. */
+  readonly known: Readonly<Record<string, string | number>>;
+  /** What of the victim's shows in `text`: names of things and what they say, but for the one that was sent. */
+  leaks(text: string, sent: string | number): readonly string[];
+  /** Resolves once every event has been delivered, and nothing moves by itself any more. */
+  settled(): Promise<void>;
+  /** A token with one role, of somebody who is called the same in every tenant. */
+  token(role: string, tenant: string | undefined): Promise<string>;
+}
+
+/** The victim's name is part of the attackers'. */
+const attackers = new RegExp(`${victim}-\\d+`, "g");
+const settleMs = 10_000;
+
+export async function startTenants(): Promise<Tenants> {
+  await using opened = new AsyncDisposableStack();
+  const pair = opened.use(await startPair());
+  const { cases, audit } = pair;
+  const settled = () => waitForDelivery(cases.database.superuserUrl);
+
+  let count = 0;
+  const anotherAttacker = () => `${victim}-${++count}`;
+  const attacker = anotherAttacker();
+  await openCase(cases, "draft", attacker);
+  const victimsCases = await makeVictimsThings(pair);
+  await settled();
+  const events = await listAllEvents(audit.url, cases.issuer, victim);
+  const known = namesOf(victimsCases, events);
+  const secrets = [
+    ...[
+      victim,
+      ...Object.values(victims),
+      ...Object.values(known).filter((name) => typeof name === "string"),
+    ],
+    ...events.flatMap(({ event }) => [event!.eventId, event!.requestId, event!.subject]),
+  ].filter((secret) => secret !== "");
+
+  const tokens = new Map<string, Promise<string>>();
+  const running = opened.move();
+  return {
+    cases,
+    audit,
+    victim,
+    attacker,
+    anotherAttacker,
+    known,
+    leaks(text, sent) {
+      const shown = text.replaceAll(attackers, "").toLowerCase();
+      const hidden = secrets.filter((secret) => secret.toLowerCase() !== String(sent).toLowerCase());
+      return hidden.filter((secret) => shown.includes(secret.toLowerCase()));
+    },
+    settled,
+    token(role, tenant) {
+      const key = `${role} of ${tenant}`;
+      const token = tokens.get(key) ?? sign(cases.issuer, role, tenant);
+      tokens.set(key, token);
+      return token;
+    },
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}
+
+function sign(issuer: Pair["cases"]["issuer"], role: string, tenant: string | undefined): Promise<string> {
+  return issuer.token({
+    ...(tenant !== undefined && { tenant }),
+    sub: role,
+    roles: [role],
+    ...(role === "event_source" && { sources: [attackSource] }),
+  });
+}
+
+async function waitForDelivery(superuserUrl: string): Promise<void> {
+  await using client = await openSuperuser(superuserUrl);
+  const look = async () => {
+    const { rowCount } = await client.query("SELECT FROM outbox");
+    if (rowCount !== 0) throw new Error(`${rowCount} events wait for delivery`);
+  };
+  await vi.waitFor(look, { timeout: settleMs });
+}

@@ -1,0 +1,38 @@
+/** Telling answers apart: about something that exists elsewhere, and about something that exists nowhere. */
+import { randomInt, randomUUID } from "node:crypto";
+import { v7 } from "uuid";
+import type { Answer } from "./attack-answer.ts";
+
+const uuid = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/gi;
+const wholeUuid = new RegExp(`^${uuid.source}$`, "i");
+
+/** Of the same form as `value`, and the name of nothing. */
+export function nowhere(value: string | number): string | number {
+  if (typeof value === "number") return value + 1_000_000;
+  if (wholeUuid.test(value)) {
+    const other = value.at(14) === "7" ? v7() : randomUUID();
+    return value === value.toUpperCase() ? other.toUpperCase() : other;
+  }
+  return value
+    .replace(/[a-z]/g, () => String.fromCharCode(97 + randomInt(26)))
+    .replace(/[A-Z]/g, () => String.fromCharCode(65 + randomInt(26)))
+    .replace(/\d/g, () => String(randomInt(10)));
+}
+
+/**
+ * Everything of an answer by which two of them could be told apart, but for what was sent, and for ids, times and
+ * digests that are new in every answer.
+ */
+export function shapeOf(answer: Answer, sent: string | number): unknown {
+  const { outcome, error, messages } = answer;
+  const { date: _, "content-length": bytes, ...others } = answer.headers;
+  // Times are of different lengths; an error has none.
+  const headers = error === undefined ? others : { bytes, ...others };
+  const text = JSON.stringify({ outcome, headers, error, messages });
+  const shape = text
+    .replaceAll(new RegExp(`(?<![\\w-])${RegExp.escape(String(sent))}(?![\\w-])`, "gi"), "<sent>")
+    .replaceAll(uuid, "<uuid>")
+    .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "<time>")
+    .replaceAll(/[\w+/]{43}=/g, "<digest>");
+  return JSON.parse(shape);
+}
