@@ -7,11 +7,13 @@ export interface ConnectionLimits {
   readonly headersMs: number;
   /** To a complete request, where it is one message. */
   readonly requestMs: number;
+  /** An answer of which its caller takes nothing for this time is given up. */
+  readonly unreadMs: number;
   /** A connection without a call is closed after this time. Clients should close theirs earlier. */
   readonly idleMs: number;
   readonly headerBytesMax: number;
   readonly headersMax: number;
-  /** Calls at a time on one HTTP/2 session. */
+  /** Calls at a time on one connection. HTTP/2 lets more wait; of HTTP/1.1, where they were not asked for, it is the end. */
   readonly callsMax: number;
 }
 
@@ -20,6 +22,7 @@ export const defaultLimits: ConnectionLimits = {
   firstBytesMs: 10_000,
   headersMs: 10_000,
   requestMs: 60_000,
+  unreadMs: 60_000,
   idleMs: 300_000,
   headerBytesMax: 16_384,
   headersMax: 100,

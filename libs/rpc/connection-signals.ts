@@ -12,3 +12,8 @@ export const stoppingKey = createContextKey<AbortSignal>(new AbortController().s
 export const goneKey = createContextKey<AbortSignal>(new AbortController().signal, {
   description: "caller gone",
 });
+
+/** Ends the reading of the request with an error, at once, and does nothing once it was read. */
+export const stopReadingKey = createContextKey<(error: unknown) => void>(() => {}, {
+  description: "stop reading",
+});

@@ -1,6 +1,6 @@
 import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
 
-import { startedAtKey } from "./request-context.ts";
+import { deadlineAtKey, startedAtKey } from "./request-context.ts";
 
 /**
  * Milliseconds that are left for what a handler does next: of the caller's deadline, and never more than `ceilingMs`.
@@ -13,7 +13,9 @@ export function remainingMs(context: HandlerContext, ceilingMs: number): number 
   const startedAt = context.values.get(startedAtKey);
   const countsFromStart = context.method.methodKind === "unary" && startedAt !== undefined;
   const ceilingLeftMs = countsFromStart ? startedAt + ceilingMs - performance.now() : ceilingMs;
-  const leftMs = Math.floor(Math.min(context.timeoutMs() ?? ceilingLeftMs, ceilingLeftMs));
+  const deadlineAt = context.values.get(deadlineAtKey);
+  const callerLeftMs = deadlineAt === undefined ? context.timeoutMs() : deadlineAt - performance.now();
+  const leftMs = Math.floor(Math.min(callerLeftMs ?? ceilingLeftMs, ceilingLeftMs));
   if (leftMs < 1) throw new ConnectError("the time for this call is up", Code.DeadlineExceeded);
   return leftMs;
 }

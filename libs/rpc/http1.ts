@@ -28,7 +28,17 @@ export function createHttp1(limits: ConnectionLimits, onRequest: RequestListener
     connectionsCheckingInterval: checkEveryMs,
   });
   server.maxHeadersCount = limits.headersMax;
+  const callsOf = new WeakMap<Socket, number>();
   server.on("request", (request, response) => {
+    const { socket } = request;
+    const calls = (callsOf.get(socket) ?? 0) + 1;
+    if (calls > limits.callsMax) {
+      // Node hands over every request that has come, however many still wait for their answers.
+      socket.destroy();
+      return;
+    }
+    callsOf.set(socket, calls);
+    response.once("close", () => callsOf.set(socket, (callsOf.get(socket) ?? 1) - 1));
     if (closing) response.setHeader("connection", "close");
     // A connection counts as idle only a moment after its answer is out.
     response.once("close", () => setImmediate(() => closingIdle && server.closeIdleConnections()));

@@ -44,16 +44,24 @@ export function createHttp2(limits: ConnectionLimits, onRequest: RequestListener
   };
 }
 
-/** Ends a session that sends no settings, or that is without a call for long. */
+/** Ends a session that sends no settings, or that is without a call for long. (Node's own timeout outlives its session.) */
 function limitIdleness(session: ServerHttp2Session, { headersMs, idleMs }: ConnectionLimits): void {
   let calls = 0;
+  let timer: NodeJS.Timeout | undefined;
+  const stop = () => clearTimeout(timer);
+  const wait = (ms: number) => {
+    stop();
+    if (!session.destroyed) timer = setTimeout(() => session.destroy(), ms).unref();
+  };
   session.on("stream", (stream) => {
     calls++;
-    stream.once("close", () => calls--);
+    stop();
+    stream.once("close", () => {
+      calls--;
+      if (calls === 0) wait(idleMs);
+    });
   });
-  session.on("timeout", () => {
-    if (calls === 0) session.destroy();
-  });
-  session.setTimeout(headersMs);
-  session.once("remoteSettings", () => session.setTimeout(idleMs));
+  wait(headersMs);
+  session.once("remoteSettings", () => calls === 0 && wait(idleMs));
+  session.once("close", stop);
 }

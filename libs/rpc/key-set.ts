@@ -49,6 +49,12 @@ export function createKeySet({ location, now, onFailure }: KeySetOptions): KeySe
   let loadedAt = Number.NEGATIVE_INFINITY;
   let underway: Promise<void> | undefined;
 
+  /** A clock that was set back tells nothing of how much time has passed: then it counts as enough. */
+  function hasPassed(since: number, ms: number): boolean {
+    const elapsedMs = now().getTime() - since;
+    return elapsedMs >= ms || elapsedMs < 0;
+  }
+
   async function load(): Promise<void> {
     attemptedAt = now().getTime();
     try {
@@ -61,7 +67,7 @@ export function createKeySet({ location, now, onFailure }: KeySetOptions): KeySe
   }
 
   async function loadUnlessWithin(pauseMs: number): Promise<void> {
-    if (underway === undefined && now().getTime() - attemptedAt < pauseMs) return;
+    if (underway === undefined && !hasPassed(attemptedAt, pauseMs)) return;
     underway ??= load().finally(() => {
       underway = undefined;
     });
@@ -72,7 +78,7 @@ export function createKeySet({ location, now, onFailure }: KeySetOptions): KeySe
     async current() {
       if (loaded === undefined) {
         await loadUnlessWithin(retryWithoutKeysMs);
-      } else if (now().getTime() - loadedAt >= source.freshMs) {
+      } else if (hasPassed(loadedAt, source.freshMs)) {
         const look = loadUnlessWithin(source.cooldownMs);
         if (source.quick) await look;
       }

@@ -12,10 +12,12 @@ import { compressionGzip } from "@connectrpc/connect-node";
 
 import { bind } from "./bind.ts";
 import { defaultLimits, type ConnectionLimits } from "./connection-limits.ts";
+import { stopReadingKey } from "./connection-signals.ts";
 import { createHttp1 } from "./http1.ts";
 import { createHttp2 } from "./http2.ts";
 import { readProtocol } from "./read-protocol.ts";
 import { createRequestListener } from "./request-listener.ts";
+import { whenAborted } from "./when-aborted.ts";
 
 export interface ListenOptions {
   readonly host: string;
@@ -55,6 +57,12 @@ const lastWordsMs = 250;
 const lingerMs = 100;
 
 /**
+ * Connect passes them on to its serialization, which takes a decoder too: its own would put U+FFFD in place of bytes that are
+ * no UTF-8, and so have another text stored than was sent.
+ */
+const jsonOptions = { ignoreUnknownFields: false, textDecoder: new TextDecoder("utf-8", { fatal: true }) };
+
+/**
  * Serves gRPC, gRPC-Web and Connect on one port without TLS, over HTTP/2 (known by its preface) and HTTP/1.1. Throws
  * `PortTakenError`.
  *
@@ -70,15 +78,20 @@ export async function listen(options: ListenOptions): Promise<RpcServer> {
     acceptCompression: [compressionGzip],
     readMaxBytes: options.readMaxBytes,
     writeMaxBytes: options.writeMaxBytes,
-    jsonOptions: { ignoreUnknownFields: false },
+    jsonOptions,
     interceptors: [...(options.interceptors ?? [])],
     shutdownSignal: callsOver.signal,
-    ...(options.requestGate && { requestGate: options.requestGate }),
+    async requestGate(context) {
+      // From here on handlers look at their signal, but nobody does while the request is on its way.
+      whenAborted(context.signal, () => context.values.get(stopReadingKey)(context.signal.reason));
+      await options.requestGate?.(context);
+    },
   });
   options.routes(router);
   const onRequest = createRequestListener({
     handlers: router.handlers,
     requestMs: limits.requestMs,
+    unreadMs: limits.unreadMs,
     stopping: stopping.signal,
     onFailure: options.onFailure,
   });
@@ -116,7 +129,8 @@ export async function listen(options: ListenOptions): Promise<RpcServer> {
     await closed;
   }
   let stopped: Promise<void> | undefined;
-  const stop = ({ drainMs }: { readonly drainMs: number }) => (stopped ??= drain(drainMs));
+  const stop = ({ drainMs }: { readonly drainMs: number }) =>
+    (stopped ??= drain(drainMs).finally(http1.closeIdle));
   return { url, port, stop, [Symbol.asyncDispose]: () => stop({ drainMs: 0 }) };
 }
 

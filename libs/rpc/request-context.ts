@@ -12,6 +12,9 @@ export const correlationIdKey = createContextKey("", { description: "correlation
 /** When the call began, on the clock of `performance.now()`; `undefined` outside of a server. */
 export const startedAtKey = createContextKey<number | undefined>(undefined, { description: "started at" });
 
+/** When the caller's time is up, on the same clock; `undefined` when the caller set no deadline. */
+export const deadlineAtKey = createContextKey<number | undefined>(undefined, { description: "deadline at" });
+
 const correlationHeader = "x-correlation-id";
 const correlationPattern = /^[\x21-\x7e]{1,128}$/;
 
@@ -24,12 +27,17 @@ export interface CallFacts {
 }
 
 /** Gives a call its ids and tells the caller the correlation id, in the headers of answers and of errors alike. */
-export function identifyCall({ values, requestHeader, responseHeader }: HandlerContext): void {
+export function identifyCall(context: HandlerContext): void {
+  const { values, requestHeader, responseHeader } = context;
   const given = requestHeader.get(correlationHeader);
   const correlationId = given !== null && correlationPattern.test(given) ? given : randomUUID();
   values.set(requestIdKey, randomUUID());
   values.set(correlationIdKey, correlationId);
-  values.set(startedAtKey, performance.now());
+  const startedAt = performance.now();
+  values.set(startedAtKey, startedAt);
+  // Connect counts by the wall clock; from here on it is by one that nobody sets.
+  const timeoutMs = context.timeoutMs();
+  if (timeoutMs !== undefined) values.set(deadlineAtKey, startedAt + timeoutMs);
   responseHeader.set(correlationHeader, correlationId);
 }
 

@@ -6,7 +6,9 @@ import { universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
 
 import { isEndlessTimeout } from "./endless-timeout.ts";
-import { goneKey, stoppingKey } from "./connection-signals.ts";
+import { goneKey, stoppingKey, stopReadingKey } from "./connection-signals.ts";
+import { paceAnswer } from "./pace-answer.ts";
+import { readBody } from "./read-body.ts";
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
 export type NodeResponse = ServerResponse | Http2ServerResponse;
@@ -17,6 +19,8 @@ export interface RequestListenerOptions {
   readonly handlers: readonly UniversalHandler[];
   /** How long the body of a call with one request message may take, in milliseconds. */
   readonly requestMs: number;
+  /** How long an answer may wait for a caller who takes nothing of it, in milliseconds. */
+  readonly unreadMs: number;
   readonly stopping: AbortSignal;
   /** Told of faults that no caller could be told of. */
   readonly onFailure: (error: unknown) => void;
@@ -42,7 +46,7 @@ export function createRequestListener(options: RequestListenerOptions): RequestL
     if (handler.method.methodKind === "unary" || handler.method.methodKind === "server_streaming") {
       limitBody(request, response, options.requestMs);
     }
-    void serve(handler, call, response, options.onFailure);
+    void serve(handler, call, response, options);
   };
 }
 
@@ -53,6 +57,7 @@ function readRequest(
   stopping: AbortSignal,
 ): UniversalServerRequest {
   const authority = "authority" in request ? request.authority : request.headers.host;
+  const body = readBody(request);
   const gone = new AbortController();
   // After the answer this changes nothing: the call is over by then.
   response.once("close", () => gone.abort(new ConnectError("the caller has gone", Code.Canceled)));
@@ -61,9 +66,12 @@ function readRequest(
     method: request.method ?? "",
     url: new URL(request.url ?? "", `http://${authority}`).href,
     header: readHeaders(request),
-    body: request,
+    body: body.chunks,
     signal: gone.signal,
-    contextValues: createContextValues().set(stoppingKey, stopping).set(goneKey, gone.signal),
+    contextValues: createContextValues()
+      .set(stoppingKey, stopping)
+      .set(goneKey, gone.signal)
+      .set(stopReadingKey, body.stop),
   };
 }
 
@@ -81,10 +89,13 @@ async function serve(
   handler: UniversalHandler,
   call: UniversalServerRequest,
   response: NodeResponse,
-  onFailure: (error: unknown) => void,
+  { onFailure, unreadMs }: RequestListenerOptions,
 ): Promise<void> {
   try {
-    await universalResponseToNodeResponse(await handler(call), response);
+    const answer = await handler(call);
+    const pace = { unreadMs, giveUp: () => hangUp(response), gone: call.signal };
+    const body = answer.body && paceAnswer(answer.body, pace);
+    await universalResponseToNodeResponse({ ...answer, ...(body && { body }) }, response);
   } catch (error) {
     // The caller has hung up: nobody to answer, and nothing of ours went wrong.
     if (call.signal.aborted) return;

@@ -2,6 +2,9 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { effectOf } from "../support/attack-effect.ts";
 import type { Attack } from "../support/attack-statements.ts";
 import { fillAuditStore, fillCaseStore, type AttackedStore } from "../support/attack-stores.ts";
+import { expectNoLeaks } from "../support/leak-check.ts";
+
+expectNoLeaks();
 
 /* What docs/design.md, "Scale", asks of every statement, as PostgreSQL itself plans and runs it without row-level security. */
 

@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openAttackSession, type AttackSession } from "../support/attack-session.ts";
 import { openCase, startCaseService, tenant, type CaseServiceFixture } from "../support/case-service.ts";
+import { expectNoLeaks } from "../support/leak-check.ts";
 import { openSuperuser } from "../support/superuser.ts";
+
+expectNoLeaks();
 
 /* Four eyes, against the application's role in the hands of somebody who writes SQL. */
 

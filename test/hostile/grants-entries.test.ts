@@ -4,7 +4,10 @@ import { actions, caseStates, type CaseState } from "#services/case/domain/case.
 import { transitions } from "#services/case/domain/transitions.ts";
 import { openAttackSession, type AttackSession } from "../support/attack-session.ts";
 import { openCase, startCaseService, tenant, type CaseServiceFixture } from "../support/case-service.ts";
+import { expectNoLeaks } from "../support/leak-check.ts";
 import { openSuperuser } from "../support/superuser.ts";
+
+expectNoLeaks();
 
 /* What the application's role cannot write down, whoever holds its password: entries, case rows and approvals. */
 

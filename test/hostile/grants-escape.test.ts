@@ -3,7 +3,10 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { databaseRoles, withDatabase } from "#services/local/databases.ts";
 import { openAttackSession } from "../support/attack-session.ts";
 import { cloneAuditDatabase, cloneCaseDatabase, type TestDatabase } from "../support/databases.ts";
+import { expectNoLeaks } from "../support/leak-check.ts";
 import { openSuperuser } from "../support/superuser.ts";
+
+expectNoLeaks();
 
 const stack = new AsyncDisposableStack();
 let databases: Record<"case" | "audit", TestDatabase>;

@@ -3,7 +3,10 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { databaseRoles, withDatabase } from "#services/local/databases.ts";
 import { openAttackSession, type AttackSession } from "../support/attack-session.ts";
 import { cloneAuditDatabase, cloneCaseDatabase, type TestDatabase } from "../support/databases.ts";
+import { expectNoLeaks } from "../support/leak-check.ts";
 import { openSuperuser } from "../support/superuser.ts";
+
+expectNoLeaks();
 
 /** All that anybody but the owner may do: what is not here is refused. */
 const allowed = {

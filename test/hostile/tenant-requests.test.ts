@@ -2,7 +2,10 @@ import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTenants, type Tenants } from "../support/attack-tenants.ts";
 import { content, openCase } from "../support/case-service.ts";
+import { expectNoLeaks } from "../support/leak-check.ts";
 import { listAllEvents } from "../support/pair.ts";
+
+expectNoLeaks();
 
 const stack = new AsyncDisposableStack();
 let tenants: Tenants;

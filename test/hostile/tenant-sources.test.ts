@@ -1,10 +1,12 @@
-import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { AuditClient } from "#libs/client/audit-client.ts";
 import { auditTenant, startAuditService, type AuditServiceFixture } from "../support/audit-service.ts";
 import { makeChain, makeEvent, type TestEvent } from "../support/events.ts";
+import { expectNoLeaks } from "../support/leak-check.ts";
 import { refusalOf } from "../support/reason-of.ts";
 import { rowDigests } from "../support/row-digests.ts";
+
+expectNoLeaks();
 
 const stack = new AsyncDisposableStack();
 const victimSource = "caseflow/case";

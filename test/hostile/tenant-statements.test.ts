@@ -2,6 +2,9 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { effectOf, type Acting, type Effect } from "../support/attack-effect.ts";
 import { statementFunctions, type Attack } from "../support/attack-statements.ts";
 import { fillAuditStore, fillCaseStore, type AttackedStore } from "../support/attack-stores.ts";
+import { expectNoLeaks } from "../support/leak-check.ts";
+
+expectNoLeaks();
 
 const stack = new AsyncDisposableStack();
 let stores: readonly AttackedStore[];

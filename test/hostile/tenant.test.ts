@@ -5,6 +5,7 @@ import { makeRequest } from "../support/attack-request.ts";
 import { tenantDigests } from "../support/attack-rows.ts";
 import { startTenants, type Tenants } from "../support/attack-tenants.ts";
 import { nowhere, shapeOf } from "../support/attack-twin.ts";
+import { expectNoLeaks } from "../support/leak-check.ts";
 import { rowDigests } from "../support/row-digests.ts";
 import {
   canHoldId,
@@ -14,6 +15,8 @@ import {
   type WalkedField,
   type WalkedMethod,
 } from "../support/schema-walk.ts";
+
+expectNoLeaks();
 
 const stack = new AsyncDisposableStack();
 const attacker = stack.use(createAttacker());
