@@ -103,7 +103,29 @@ test("a verifier that fails is our fault, and the caller learns nothing of it", 
   expect(server.unexpected).toHaveLength(1);
 });
 
-function serveGuarded(authz: () => MethodAuthz | undefined, seen: (Principal | undefined)[], open = false) {
+test("a call is answered at its deadline, also while its token is being verified", async () => {
+  const endless = (): Promise<Principal> => new Promise(() => {});
+  await using server = await serveGuarded(() => needsAnybody, [], false, endless);
+  // A caller that leaves it to the service to keep the time.
+  const answer = await fetch(`${server.url}/grpc.health.v1.Health/Check`, {
+    method: "POST",
+    headers: {
+      authorization: "Bearer endless",
+      "connect-timeout-ms": "20",
+      "content-type": "application/json",
+    },
+    body: "{}",
+    signal: AbortSignal.timeout(10_000),
+  });
+  expect(await answer.json()).toMatchObject({ code: "deadline_exceeded" });
+});
+
+function serveGuarded(
+  authz: () => MethodAuthz | undefined,
+  seen: (Principal | undefined)[],
+  open = false,
+  verifyToken = verify,
+) {
   return serveForTest({
     routes: (router) =>
       router.service(Health, {
@@ -116,7 +138,7 @@ function serveGuarded(authz: () => MethodAuthz | undefined, seen: (Principal | u
           yield {};
         },
       }),
-    guard: { verifier: { verify }, authz, open: () => open },
+    guard: { verifier: { verify: verifyToken }, authz, open: () => open },
   });
 }
 

@@ -3,6 +3,7 @@ import type { HandlerContext } from "@connectrpc/connect";
 
 import { Fault } from "#libs/fault/fault.ts";
 
+import { orAborted } from "./or-aborted.ts";
 import { principalKey, type Principal } from "./principal.ts";
 import { TokenError, type TokenVerifier } from "./verify-token.ts";
 
@@ -39,9 +40,11 @@ export function authenticate<R extends string>(
   options: AuthenticateOptions<R>,
 ): (context: HandlerContext) => Promise<void> {
   const { verifier, authz, open, reasons } = options;
-  return async ({ service, method, requestHeader, values }) => {
+  return async ({ service, method, requestHeader, values, signal }) => {
     if (open(service)) return;
-    const principal = await identify(verifier, requestHeader.get("authorization"), reasons);
+    // A look for keys may take longer than the caller has.
+    const identified = identify(verifier, requestHeader.get("authorization"), reasons);
+    const principal = await orAborted(identified, signal);
     values.set(principalKey, principal);
     if (!mayCall(principal, authz(method))) {
       throw new Fault(reasons.forbidden, {}, { message: `not allowed to call ${method.name}` });

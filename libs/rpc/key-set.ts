@@ -29,8 +29,8 @@ interface Source {
   readonly freshMs: number;
   /** How long after an attempt the next one may come, when an unknown key or a failure asks for it. */
   readonly cooldownMs: number;
-  /** Whether callers wait for the look, or go on with the keys that are known. */
-  readonly quick: boolean;
+  /** From this age on callers wait for the look; until then they go on with the keys that are known. */
+  readonly staleMs: number;
 }
 
 const fetchTimeoutMs = 5_000;
@@ -40,7 +40,8 @@ const keysMax = 100;
 
 /**
  * A JWK set that is kept while its source cannot be reached: known keys go on, an unknown one is told at once. Changes
- * are found within a second in a file and within five minutes at a URL, an added key earlier: when it is first asked for.
+ * are found within a second in a file, and at a URL within five minutes of calls, ten without; an added key earlier: when
+ * it is first asked for.
  */
 export function createKeySet({ location, now, onFailure }: KeySetOptions): KeySet {
   const source = /^https?:/.test(location) ? remote(location) : file(location);
@@ -79,8 +80,10 @@ export function createKeySet({ location, now, onFailure }: KeySetOptions): KeySe
       if (loaded === undefined) {
         await loadUnlessWithin(retryWithoutKeysMs);
       } else if (hasPassed(loadedAt, source.freshMs)) {
+        // During an outage there are attempts, and nobody waits; after a time without calls there were none.
+        const isStale = hasPassed(attemptedAt, source.staleMs);
         const look = loadUnlessWithin(source.cooldownMs);
-        if (source.quick) await look;
+        if (isStale) await look;
       }
       return loaded?.keys;
     },
@@ -93,11 +96,11 @@ export function createKeySet({ location, now, onFailure }: KeySetOptions): KeySe
 
 function file(location: string): Source {
   const path = location.startsWith("file:") ? fileURLToPath(location) : location;
-  return { load: () => readFile(path, "utf8"), freshMs: 1_000, cooldownMs: 1_000, quick: true };
+  return { load: () => readFile(path, "utf8"), freshMs: 1_000, staleMs: 0, cooldownMs: 1_000 };
 }
 
 function remote(url: string): Source {
-  return { load: () => download(url), freshMs: 300_000, cooldownMs: 30_000, quick: false };
+  return { load: () => download(url), freshMs: 300_000, staleMs: 600_000, cooldownMs: 30_000 };
 }
 
 async function download(url: string): Promise<string> {

@@ -92,6 +92,18 @@ test("a key that is removed takes its tokens with it, also those that were accep
   expect(await outcomeOf(target, tokenOf(fresh))).toBe("ok");
 });
 
+test("a key that was removed in a quiet time is not even accepted once", async () => {
+  const [old, fresh] = [createKey(), createKey()];
+  const { server, target } = await start([old, fresh]);
+  const remembered = tokenOf(old);
+  expect(await outcomeOf(target, remembered)).toBe("ok");
+  server.publish([fresh]);
+  pass(2 * freshMs);
+  const before = await target.stored();
+  expect(await outcomeOf(target, remembered)).toBe(unauthenticated);
+  expect(await target.stored()).toEqual(before);
+});
+
 test("a token that was accepted is refused from its end on", async () => {
   const key = createKey();
   const { target } = await start([key]);
