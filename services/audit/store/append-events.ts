@@ -2,6 +2,7 @@ import type { Pool, QueryResult } from "pg";
 import type { Statement } from "#libs/pg/statement.ts";
 import type { AppendPlan, Arrival, LogState } from "../domain/append.ts";
 import { insertEvents, readRecorded, toRecorded, type NewEvent } from "./events.ts";
+import { keyLookups } from "./key-lookups.ts";
 import { runLocked, type LockedTransactionOptions } from "./locked-transaction.ts";
 import { createLog, lockLog, saveLogSize, type LogRow } from "./logs.ts";
 import { readSubjectHeads, saveSubjectHeads, toSubjectHead } from "./subject-heads.ts";
@@ -33,7 +34,7 @@ export async function appendEvents(
     readSubjectHeads(tenantId, candidates),
   ];
   let planned: AppendPlan<Candidate> | undefined;
-  await runLocked(pool, options, reads, (results) => {
+  await runLocked(pool, { ...options, settings: keyLookups }, reads, (results) => {
     planned = plan(toLogState(results));
     return writesOf(tenantId, planned);
   });

@@ -10,12 +10,24 @@ export interface RecordedRow {
   readonly leaf_index: string;
 }
 
-/** Reads which of the ids the tenant's log holds already, with what digest. In no order; an id it does not hold has no row. */
+/**
+ * Reads which of the ids the tenant's log holds already, with what digest. In no order; an id it does not hold has no row.
+ * To be run with `keyLookups`.
+ */
 export function readRecorded(tenantId: string, eventIds: readonly string[]): Statement {
   return {
     name: "read_recorded",
-    text: "SELECT event_id, digest, leaf_index FROM events WHERE tenant_id = $1 AND event_id = ANY ($2::uuid[])",
-    values: [tenantId, eventIds],
+    text: `
+      SELECT found.event_id, found.digest, found.leaf_index
+        FROM unnest($2::uuid[]) AS wanted (event_id)
+       CROSS JOIN LATERAL (
+         SELECT event_id, digest, leaf_index
+           FROM events
+          WHERE tenant_id = $1 AND event_id BETWEEN wanted.event_id AND wanted.event_id
+          ORDER BY event_id
+          LIMIT 1
+       ) AS found`,
+    values: [tenantId, [...new Set(eventIds)]],
   };
 }
 

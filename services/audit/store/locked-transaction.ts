@@ -27,6 +27,8 @@ export interface LockedTransactionOptions {
   readonly tenantId: string;
   /** What is left of the caller's time, from now; the waits for a connection and for the lock are part of it. */
   readonly timeoutMs: number;
+  /** Settings for this transaction only. */
+  readonly settings?: Readonly<Record<string, string>>;
 }
 
 /** How long after its time the server may still answer: its own timeout comes first, and is better news. */
@@ -41,7 +43,7 @@ const queryCanceled = "57014";
  */
 export async function runLocked(
   pool: Pool,
-  { tenantId, timeoutMs }: LockedTransactionOptions,
+  { tenantId, timeoutMs, settings = {} }: LockedTransactionOptions,
   reads: readonly Statement[],
   decide: (results: readonly QueryResult[]) => readonly Statement[],
 ): Promise<void> {
@@ -55,7 +57,11 @@ export async function runLocked(
 
   connection.reusable = false; // Until the server is outside of the transaction again.
   try {
-    const begin = beginText(false, { statement_timeout: String(readMs), "app.tenant_id": tenantId });
+    const begin = beginText(false, {
+      statement_timeout: String(readMs),
+      "app.tenant_id": tenantId,
+      ...settings,
+    });
     const results = await readFirst(client, begin, preparedReads, readMs + answerGraceMs);
     const writes = prepareStatements(decide(results));
     if (writes.length === 0) return;

@@ -11,8 +11,8 @@ export interface SubjectHeadRow {
 }
 
 /**
- * Reads the heads of the tenant's subjects that are named, from any of the sources named: with two sources that may be
- * more than asked for. In no order; a subject without events has no row.
+ * Reads the heads of the tenant's subjects that are named. In no order; a subject without events has no row. To be run
+ * with `keyLookups`.
  */
 export function readSubjectHeads(
   tenantId: string,
@@ -21,14 +21,18 @@ export function readSubjectHeads(
   return {
     name: "read_subject_heads",
     text: `
-      SELECT source, subject, last_sequence, last_digest
-        FROM subject_heads
-       WHERE tenant_id = $1 AND source = ANY ($2::text[]) AND subject = ANY ($3::text[])`,
-    values: [
-      tenantId,
-      [...new Set(subjects.map(({ source }) => source))],
-      [...new Set(subjects.map(({ subject }) => subject))],
-    ],
+      SELECT head.source, head.subject, head.last_sequence, head.last_digest
+        FROM (SELECT DISTINCT source, subject FROM unnest($2::text[], $3::text[]) AS named (source, subject)) AS wanted
+       CROSS JOIN LATERAL (
+         SELECT source, subject, last_sequence, last_digest
+           FROM subject_heads
+          WHERE tenant_id = $1
+            AND source = wanted.source
+            AND subject BETWEEN wanted.subject AND wanted.subject
+          ORDER BY subject
+          LIMIT 1
+       ) AS head`,
+    values: [tenantId, subjects.map(({ source }) => source), subjects.map(({ subject }) => subject)],
   };
 }
 
