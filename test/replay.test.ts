@@ -1,13 +1,19 @@
 import { randomUUID } from "node:crypto";
 import { toBinary } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { CaseClient } from "#libs/client/case-client.ts";
+import { createCaseClient, type CaseClient } from "#libs/client/case-client.ts";
 import {
   CreateCaseResponseSchema,
   SubmitCaseResponseSchema,
   type SubmitCaseResponse,
 } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
-import { content, openCase, startCaseService, type CaseServiceFixture } from "./support/case-service.ts";
+import {
+  content,
+  openCase,
+  startCaseService,
+  tenant,
+  type CaseServiceFixture,
+} from "./support/case-service.ts";
 import { refusalOf } from "./support/reason-of.ts";
 import { rowDigests } from "./support/row-digests.ts";
 import { openSuperuser } from "./support/superuser.ts";
@@ -128,6 +134,14 @@ test("the same request id of another principal, or of another tenant, is another
   ];
   const created = await Promise.all(clients.map((client) => client.createCase(request)));
   expect(new Set(created.map((answer) => answer.case!.caseId)).size).toBe(3);
+});
+
+test("whoever has lost the role is not given the answer again", async () => {
+  const request = { requestId: randomUUID(), caseId: await openCase(cases) };
+  await submit(await cases.as("caseworker"), request);
+  const token = await cases.issuer.token({ tenant, sub: "caseworker", roles: ["reviewer", "auditor"] });
+  await using demoted = createCaseClient({ url: cases.url, token });
+  expect(await refusalOf(demoted.submitCase(request))).toBe("PermissionDenied FORBIDDEN");
 });
 
 test("a request id counts the same in capital letters", async () => {

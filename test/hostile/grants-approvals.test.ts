@@ -76,6 +76,19 @@ test("an approval belongs to an approving entry of the same person", async () =>
   );
 });
 
+test("an entry of another action is no approval", async () => {
+  const approval = { ...(await approvedCase()), approver: "supervisor", version: 3 };
+  const assigned = approvalOf(approval).replace("'approve'", "'assign_reviewer'");
+  expect(await app.attempt(assigned, tenant)).toBe("approvals_action");
+});
+
+test("an approval names a decision by its SHA-256", async () => {
+  const approval = approvalOf(await approvedCase());
+  expect(await app.attempt(approval.replace("sha256('attack')", "'\\x00'"), tenant)).toBe(
+    "approvals_decision_hash_is_sha256",
+  );
+});
+
 test("one person does not approve again in a round that never was", async () => {
   const approval = await approvedCase();
   const again = approvalOf({ ...approval, approver: "reviewer", round: 2 });
@@ -88,5 +101,13 @@ test("who submitted a case cannot be changed before it has an approval", async (
   expect(await app.attempt(change("submitter_id = 'x'"), tenant)).toBe("cases_submitted_by");
   expect(await app.attempt(change("submitter_id = 'x', submitted_version = 4"), tenant)).toBe(
     "cases_submitted_by",
+  );
+  // A foreign key with a gap in it refers to nothing, and `reviewer` did make entry 4.
+  expect(await app.attempt(change("submitter_id = 'x', submitted_version = NULL"), tenant)).toBe(
+    "cases_submitter_by_entry",
+  );
+  const byReviewer = "submitter_id = 'reviewer', submitted_version = 4, submit_action = 'start_review'";
+  expect(await app.attempt(change(`${byReviewer}, assigned_reviewer_id = NULL`), tenant)).toBe(
+    "cases_submit_action",
   );
 });

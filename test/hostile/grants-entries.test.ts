@@ -30,17 +30,21 @@ interface Entry {
   readonly to: string;
   readonly event: string;
   readonly digest: string;
+  /** New ones when absent. */
+  readonly requestId?: string;
+  readonly eventId?: string;
 }
 
 /** The text of an INSERT. Digests are SQL. */
 function entryOf(entry: Entry, ending = ""): string {
   const { caseId, version, previousVersion, action, from, to, event, digest } = entry;
+  const { requestId = randomUUID(), eventId = randomUUID() } = entry;
   const fromState = from === null ? "NULL" : `'${from}'`;
   return `
     INSERT INTO audit_entries (tenant_id, case_id, version, action, from_state, to_state, previous_version, principal_id,
                                request_id, event_id, event, event_digest, recorded_at)
     VALUES ('${tenant}', '${caseId}', ${version}, '${action}', ${fromState}, '${to}', ${previousVersion}, 'mallory',
-            '${randomUUID()}', '${randomUUID()}', '${event}', ${digest}, now()) ${ending}`;
+            '${requestId}', '${eventId}', '${event}', ${digest}, now()) ${ending}`;
 }
 
 function nextOf(caseId: string, version: number, state: string): Entry {
@@ -111,6 +115,16 @@ test("an entry cannot lie about where its case was, leave a version out, or come
   }
 });
 
+test("no two entries have an event id in common, nor a person's a request id, be the answer gone or not", async () => {
+  const [one, other] = [await openCase(cases, "submitted"), await openCase(cases, "submitted")];
+  const both = (same: Partial<Entry>) =>
+    [one, other]
+      .map((caseId) => entryOf({ ...nextOf(caseId, 2, "submitted"), action: "erase", ...same }))
+      .join("; ");
+  expect(await app.attempt(both({ eventId: randomUUID() }), tenant)).toBe("audit_entries_event_id_once");
+  expect(await app.attempt(both({ requestId: randomUUID() }), tenant)).toBe("audit_entries_request_id_once");
+});
+
 test("no entry, content, answer or approval can be written over, by whatever command", async () => {
   const caseId = await openCase(cases, "closed");
   const rewritings = [
@@ -139,6 +153,9 @@ test("a case row stands at an entry that is there, in that entry's state", async
     ["tenant_id = 'acme-1'", "42501"],
     ["submitter_id = NULL, submitted_version = NULL", "cases_submitter_known"],
     ["assigned_reviewer_id = submitter_id", "cases_reviewer_not_submitter"],
+    ["rejecter_id = submitter_id", "cases_rejecter_not_submitter"],
+    ["review_started_by_id = NULL", "cases_reviewer_known"],
+    ["review_version = NULL", "cases_reviewer_known"],
     ["approvals_required = 0", "cases_approvals_required"],
     ["content_commitment = '\\x00'", "cases_commitment_is_sha256"],
   ];
@@ -152,12 +169,42 @@ test("a case row stands at an entry that is there, in that entry's state", async
 test("content cannot be written whose commitment does not hold", async () => {
   const caseId = await openCase(cases);
   const salt = `sha256('salt')`;
-  const insert = (commitment: string, of = `'${caseId}'`) =>
+  const insert = (commitment: string, of = `'${caseId}'`, saltOf = salt) =>
     `INSERT INTO case_contents (tenant_id, case_id, content_version, salt, content, commitment)
-     VALUES ('${tenant}', ${of}, 2, ${salt}, 'content', ${commitment})`;
+     VALUES ('${tenant}', ${of}, 2, ${saltOf}, 'content', ${commitment})`;
   expect(await app.attempt(insert(`sha256(${salt} || 'content')`), tenant)).toBe("done 1");
   expect(await app.attempt(insert("sha256('other')"), tenant)).toBe("case_contents_commitment_holds");
   expect(await app.attempt(insert(`sha256(${salt} || 'content')`, "gen_random_uuid()"), tenant)).toBe(
     "case_contents_of_case",
   );
+  const own = `'${caseId}'`;
+  expect(await app.attempt(insert("sha256('other')", own, "NULL"), tenant)).toBe(
+    "case_contents_erased_whole",
+  );
+  const short = "'\\x00'::bytea";
+  expect(await app.attempt(insert(`sha256(${short} || 'content')`, own, short), tenant)).toBe(
+    "case_contents_salt_length",
+  );
+});
+
+test("nothing is queued, answered or buried for an entry that is not there, nor queued in another lane", async () => {
+  const caseId = await openCase(cases);
+  const lane = `get_byte(sha256('${tenant}'), 0) % 64`;
+  const queue = (version: number, inLane = lane) =>
+    `INSERT INTO outbox (tenant_id, event_id, lane, case_id, version, traceparent)
+     VALUES ('${tenant}', '${randomUUID()}', ${inLane}, '${caseId}', ${version}, '')`;
+  const answer = (version: number) =>
+    `INSERT INTO recorded_answers (tenant_id, principal_id, request_id, request_hash, answer, case_id, version, expires_at)
+     VALUES ('${tenant}', 'mallory', '${randomUUID()}', '', '', '${caseId}', ${version}, now())`;
+  for (const write of [queue, answer]) expect(await app.attempt(write(1), tenant)).toBe("done 1");
+  expect(await app.attempt(queue(2), tenant)).toBe("outbox_of_entry");
+  expect(await app.attempt(queue(1, `(${lane} + 1) % 64`), tenant)).toBe("outbox_lane_of_tenant");
+  expect(await app.attempt(answer(2), tenant)).toBe("recorded_answers_of_entry");
+  const bury = (version: number, detail = "") =>
+    `INSERT INTO dead_letters (tenant_id, event_id, case_id, version, reason, detail, dead_at)
+     VALUES ('${tenant}', '${randomUUID()}', '${caseId}', ${version}, 'REASON', '${detail}', now())`;
+  await using relay = await openAttackSession(cases.database.relayUrl);
+  expect(await relay.attempt(bury(1))).toBe("done 1");
+  expect(await relay.attempt(bury(2))).toBe("dead_letters_of_entry");
+  expect(await relay.attempt(bury(1, "x".repeat(1_001)))).toBe("dead_letters_detail_length");
 });
