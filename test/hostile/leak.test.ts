@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { open } from "node:fs/promises";
+import { open, readdir, readFile } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,6 +10,13 @@ import { cloneCaseDatabase } from "../support/databases.ts";
 import { watchLeaks } from "../support/leak-watch.ts";
 
 /* The leak check itself: whatever is planted it must find, and name. */
+
+test("every file of this suite is checked for leaks, but for those that are about the check", async () => {
+  const names = (await readdir(import.meta.dirname)).filter((name) => name.endsWith(".test.ts"));
+  const texts = await Promise.all(names.map((name) => readFile(join(import.meta.dirname, name), "utf8")));
+  const unchecked = names.filter((_, index) => !/^expectNoLeaks\(\);$/m.test(texts[index]!));
+  expect(unchecked.toSorted()).toEqual(["leak-services.test.ts", "leak.test.ts"]);
+});
 
 /** What is planted stays: there is no point in waiting long for it to go. */
 const briefMs = 200;

@@ -6,6 +6,9 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { findPostgres15 } from "../support/attack-postgres-15.ts";
+import { expectNoLeaks } from "../support/leak-check.ts";
+
+expectNoLeaks();
 
 /*
  * The schema and the statements hold on the oldest PostgreSQL that they are made for. The suite's own tests of SQL run again

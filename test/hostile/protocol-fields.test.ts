@@ -15,10 +15,13 @@ import {
 import { makeRequest } from "../support/attack-request.ts";
 import { startAuditService, testSource } from "../support/audit-service.ts";
 import { startCaseService, tenant } from "../support/case-service.ts";
+import { expectNoLeaks } from "../support/leak-check.ts";
 import { exchangeHttp2, openHttp2 } from "../support/raw-http.ts";
 import { rowDigests } from "../support/row-digests.ts";
 import { walkMethods, type WalkedMethod } from "../support/schema-walk.ts";
 import { createIssuer } from "../support/tokens.ts";
+
+expectNoLeaks();
 
 type Encoding = "proto" | "json";
 
