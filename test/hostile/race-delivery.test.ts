@@ -7,7 +7,12 @@ import {
   type RecordEventsResponse,
 } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { createSessionManager } from "#libs/rpc/session-manager.ts";
-import { startAuditService, testSource, type AuditServiceFixture } from "../support/audit-service.ts";
+import {
+  outcomeText,
+  startAuditService,
+  testSource,
+  type AuditServiceFixture,
+} from "../support/audit-service.ts";
 import { startCuttingProxy, type CuttingProxy } from "../support/cutting-proxy.ts";
 import { makeChain, type TestEvent } from "../support/events.ts";
 import { expectNoLeaks } from "../support/leak-check.ts";
@@ -23,8 +28,6 @@ const { APPLIED, DUPLICATE, OUT_OF_ORDER } = DeliveryOutcome;
 const tenantId = "crowded";
 const subjects = 12;
 const length = 20;
-/** How an outcome begins on the wire: with the event's id, 36 characters of which the first is a zero for centuries. */
-const outcomeText = "\n$0";
 const connectionLost = /^(?:Unavailable|Canceled|Aborted) /;
 /** Rounds that a sender needs when every second answer is lost, with a margin. */
 const roundsMax = 400;

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { createLog } from "#libs/telemetry/log.ts";
 import { openRelay } from "#services/case/rpc/open-relay.ts";
-import { startAuditService, type AuditServiceFixture } from "../support/audit-service.ts";
+import { outcomeText, startAuditService, type AuditServiceFixture } from "../support/audit-service.ts";
 import {
   openCase,
   startCaseService,
@@ -22,8 +22,6 @@ const takeOverMs = 30_000;
 /** Before this the owner's own delivery does not time out. */
 const deliveryTimeoutMs = 10_000;
 const perCase = 6;
-/** How an outcome begins on the wire: with the event's id, 36 characters of which the first is a zero for centuries. */
-const outcomeText = "\n$0";
 
 expectNoLeaks();
 

@@ -86,12 +86,12 @@ test("events that commit after later ones were delivered are delivered as well, 
   const tenant = "late-commits";
   await using _relay = await startRelay(neverMs);
   const held = [await createHeld(tenant), await createHeld(tenant), await createHeld(tenant)];
-  await Promise.all(Array.from({ length: 10 }, () => openCase(quick, "submitted", tenant)));
-  await expect.poll(() => eventsOf(tenant), waits).toHaveLength(20);
+  await Promise.all(Array.from({ length: 3 }, () => openCase(quick, "submitted", tenant)));
+  await expect.poll(() => eventsOf(tenant), waits).toHaveLength(6);
   for (const [index, { outcome, release }] of held.toReversed().entries()) {
     release();
     expect(await outcome).toBe("accepted");
-    await expect.poll(() => eventsOf(tenant), waits).toHaveLength(21 + index);
+    await expect.poll(() => eventsOf(tenant), waits).toHaveLength(7 + index);
   }
 });
 
@@ -127,12 +127,10 @@ test("an open transaction of one case keeps no other case of its tenant waiting"
   const tenant = "late-alone";
   await using _relay = await startRelay(neverMs);
   const held = await createHeld(tenant);
-  const startedAt = performance.now();
   await openCase(quick, "closed", tenant);
   await expect.poll(() => eventsOf(tenant), waits).toHaveLength(6);
-  expect(performance.now() - startedAt).toBeLessThan(5_000);
   held.release();
-  await held.outcome;
+  expect(await held.outcome).toBe("accepted");
 });
 
 test("writes that cross each other's cases and request ids never deadlock", async () => {

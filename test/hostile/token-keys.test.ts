@@ -21,8 +21,6 @@ const unavailable = "unavailable DEPENDENCY_DOWN";
 /** How long a look for keys waits before the next, as a key set at a URL has it; and how long keys stay unquestioned. */
 const cooldownMs = 30_000;
 const freshMs = 300_000;
-/** A look at a URL that never answers is given up after five seconds. */
-const patienceMs = 7_000;
 
 const databases = new AsyncDisposableStack();
 let shared: TokenDatabases;
@@ -141,15 +139,17 @@ test("while the key server hangs known keys do not wait, strangers wait for one 
   const asked = server.asked();
   server.answer("never");
   pass(freshMs);
-  const strangers = performance.now();
-  const refusals = Array.from({ length: 5 }, () => outcomeOf(target, tokenOf(stranger)));
-  const begun = performance.now();
+  let refusals = 0;
+  const strangers = Array.from({ length: 5 }, async () => {
+    const outcome = await outcomeOf(target, tokenOf(stranger));
+    refusals += 1;
+    return outcome;
+  });
   for (let call = 0; call < 5; call++) expect(await outcomeOf(target, tokenOf(known))).toBe("ok");
-  expect(performance.now() - begun).toBeLessThan(1_000);
+  expect(refusals, "strangers still wait").toBe(0);
   expect(server.asked() - asked).toBe(1);
-  for (const outcome of await Promise.all(refusals))
-    expect(outcome).toMatch(/^(unauthenticated|deadline_exceeded) /);
-  expect(performance.now() - strangers).toBeLessThan(patienceMs);
+  // A look is given up in less time than a call has.
+  expect(new Set(await Promise.all(strangers))).toEqual(new Set([unauthenticated]));
 });
 
 test("without a key server at the start a call is told that it is not its fault, and when to come back", async () => {

@@ -22,6 +22,8 @@ export interface AuditServiceFixture extends AsyncDisposable {
 export const auditTenant = "acme";
 /** Who tells the tests' events. */
 export const testSource = "test/source";
+/** How an outcome begins on the wire: with the event's id, 36 characters of which the first is a zero for centuries. */
+export const outcomeText = "\n$0";
 
 /** The real audit service in this process, on ports of its own, and on a database of its own unless one is given. */
 export async function startAuditService(
