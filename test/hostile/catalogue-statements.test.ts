@@ -87,6 +87,17 @@ test.each(kinds)(
   },
 );
 
+/** When an event was received is told by the audit database; all other times come from the service's clock. */
+test.each([
+  ["case", []],
+  ["audit", ["insertEvents"]],
+] as const)("of the %s store %j asks the database for the time", (kind, askers) => {
+  const clock = /\bnow\(|_timestamp\b|current_(date|time)\b|localtime|timeofday|'now'/i;
+  const { attacks, victim } = stores[kind];
+  const asking = attacks.filter(({ make }) => clock.test(make(victim).text)).map(({ name }) => name);
+  expect(asking).toEqual(askers);
+});
+
 test("the plan of a statement without its tenant would show", async () => {
   const { superuser, victim } = stores.case;
   for (const text of [
