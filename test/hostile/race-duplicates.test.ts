@@ -205,6 +205,24 @@ test("when the one that took effect never hears of it, its duplicates do, and it
   expect(await actionsOf(request.caseId)).toEqual(["create", "submit"]);
 });
 
+test("a used request id whose answer is removed while it is used again still has no second effect", async () => {
+  const requestId = randomUUID();
+  const caseIds = [await openCase(replicas[0]), await openCase(replicas[0])] as const;
+  const submit =
+    (caseId: string): Write =>
+    (client, options) =>
+      client.submitCase({ requestId, caseId }, options);
+  const held = front.strike({ side: "client", has: "save_" }, "hold");
+  const second = send(replicas[1], "caseworker", submit(caseIds[1]));
+  await held.struck;
+  expect((await send(replicas[0], "caseworker", submit(caseIds[0]))).outcome).toBe("accepted");
+  await using superuser = await openSuperuser(replicas[0].database.superuserUrl);
+  await superuser.query("DELETE FROM recorded_answers WHERE request_id = $1", [requestId]);
+  held.release();
+  expect((await second).outcome).toBe("AlreadyExists REQUEST_ALREADY_APPLIED");
+  expect(await Promise.all(caseIds.map(actionsOf))).toEqual([["create", "submit"], ["create"]]);
+});
+
 /** Resolves once somebody waits for a lock in the database. */
 async function expectWaiting(superuserUrl: string): Promise<void> {
   await using superuser = await openSuperuser(superuserUrl);

@@ -4,10 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { createCaseClient, type CaseClient } from "#libs/client/case-client.ts";
+import { DeliveryOutcome } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { startAuditService, type AuditServiceFixture } from "../support/audit-service.ts";
 import { openCase, startCaseService, tenant, type CaseServiceFixture } from "../support/case-service.ts";
 import { listenerOf, startCuttingProxy, throughProxy, type CuttingProxy } from "../support/cutting-proxy.ts";
-import { cloneCaseDatabase } from "../support/databases.ts";
+import { cloneAuditDatabase, cloneCaseDatabase } from "../support/databases.ts";
+import { makeEvent } from "../support/events.ts";
 import { expectNoLeaks } from "../support/leak-check.ts";
 import { listAllEvents } from "../support/pair.ts";
 import { refusalOf } from "../support/reason-of.ts";
@@ -28,13 +30,17 @@ let issuer: Issuer;
 let audit: AuditServiceFixture;
 let cases: CaseServiceFixture;
 let caseworker: CaseClient;
-/** In front of the database and of the audit service. */
+/** In front of the databases and of the audit service. */
 let databaseFront: CuttingProxy;
+let auditDatabaseFront: CuttingProxy;
 let auditFront: CuttingProxy;
 
 beforeAll(async () => {
   issuer = stack.use(await createIssuer());
-  audit = stack.use(await startAuditService({ issuer }));
+  const auditDatabase = stack.use(await cloneAuditDatabase());
+  auditDatabaseFront = stack.use(await startCuttingProxy(listenerOf(auditDatabase.appUrl)));
+  const auditUrl = throughProxy(auditDatabase.appUrl, auditDatabaseFront);
+  audit = stack.use(await startAuditService({ issuer, database: { ...auditDatabase, appUrl: auditUrl } }));
   auditFront = stack.use(
     await startCuttingProxy({ host: "127.0.0.1", port: Number(new URL(audit.url).port) }),
   );
@@ -80,6 +86,33 @@ test.each([hourMs, -hourMs])(
     stepClock(stepMs);
     load.release();
     expect(await submitted).toBe("accepted");
+  },
+);
+
+test.each([hourMs, -hourMs])(
+  "a call that waits for a connection has its time left when the clock steps by %i ms",
+  async (stepMs) => {
+    const caseId = await openCase(cases);
+    databaseFront.cutAll();
+    const connecting = databaseFront.strike({ side: "client", has: "application_name" }, "hold");
+    const submitted = refusalOf(caseworker.submitCase({ requestId: randomUUID(), caseId }));
+    await connecting.struck;
+    stepClock(stepMs);
+    connecting.release();
+    expect(await submitted).toBe("accepted");
+  },
+);
+
+test.each([hourMs, -hourMs])(
+  "an append that waits for its tenant's log has its time left when the clock steps by %i ms",
+  async (stepMs) => {
+    const lock = auditDatabaseFront.strike({ side: "client", has: "lock_log" }, "hold");
+    const source = await audit.source();
+    const recorded = source.recordEvents({ events: [makeEvent().bytes] });
+    await lock.struck;
+    stepClock(stepMs);
+    lock.release();
+    expect((await recorded).outcomes).toMatchObject([{ outcome: DeliveryOutcome.APPLIED }]);
   },
 );
 
