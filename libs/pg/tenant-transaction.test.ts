@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { getEventListeners } from "node:events";
 import { DatabaseError, type Pool, type QueryResult } from "pg";
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { createEmptyDatabase } from "#test/support/empty-database.ts";
@@ -247,13 +248,14 @@ test("a caller who goes while waiting for a connection sends nothing, and the co
   expect(await backendPid()).toEqual(expect.any(Number));
 });
 
-test("a caller who goes after sending does not stop the transaction", async () => {
+test("a caller who goes after sending does not stop the transaction, and is not listened to any more", async () => {
   const caller = new AbortController();
   const written = runForTenant(pool, { tenantId: "acme", timeoutMs, signal: caller.signal }, [
     statement("short_sleep", "SELECT pg_sleep(0.2)"),
     insert("acme", 1, "one"),
   ]);
   await vi.waitFor(async () => expect(await sleepers()).toBe(1), { timeout: 5_000, interval: 5 });
+  expect(getEventListeners(caller.signal, "abort")).toEqual([]);
   caller.abort();
 
   await written;

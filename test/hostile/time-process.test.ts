@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { readFile, writeFile } from "node:fs/promises";
+import { glob, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
@@ -120,9 +120,12 @@ test.each([hourMs, -hourMs])(
   "a relay that backs off comes back in time when the clock steps by %i ms",
   async (stepMs) => {
     const before = (await listAllEvents(audit.url, issuer)).length;
+    const refused = auditFront.refused;
     auditFront.refusing = true;
     auditFront.cutAll();
     await openCase(cases, "submitted");
+    // It has failed more than once, so that it rests for longer and longer.
+    await expect.poll(() => auditFront.refused, waits).toBeGreaterThan(refused + 2);
     await using superuser = await openSuperuser(cases.database.superuserUrl);
     const waiting = async () => (await superuser.query("SELECT FROM outbox")).rowCount;
     expect(await waiting()).toBeGreaterThanOrEqual(2);
@@ -151,3 +154,29 @@ test.each([hourMs, -hourMs])(
     await expect.poll(list, waits).toBe("accepted");
   },
 );
+
+/** Who may ask for the date: what an event tells and a token's end are matters of the date; waits and limits are not. */
+const askers = [
+  "libs/rpc/verify-token.ts",
+  "services/audit/application/record-events.ts",
+  "services/case/main.ts",
+  "services/case/relay/main.ts",
+];
+
+test("whatever waits, rests or has a limit goes by a clock that does not step", async () => {
+  const root = join(import.meta.dirname, "../..");
+  const folders = ["libs/pg", "libs/rpc", "libs/service", "services/audit", "services/case"];
+  const found = await Array.fromAsync(
+    glob(
+      folders.map((folder) => `${folder}/**/*.ts`),
+      { cwd: root },
+    ),
+  );
+  const sources = found.filter((path) => !path.endsWith(".test.ts"));
+  expect(sources.length).toBeGreaterThan(100);
+  const asking: string[] = [];
+  for (const path of sources) {
+    if (/Date\.now\b|new Date\(\)/.test(await readFile(join(root, path), "utf8"))) asking.push(path);
+  }
+  expect(asking.toSorted()).toEqual(askers);
+});

@@ -32,6 +32,8 @@ export interface CuttingProxy extends AsyncDisposable {
   /** Cuts every connection, and while `refusing` every new one. */
   cutAll(): void;
   refusing: boolean;
+  /** How many connections it has refused. */
+  refused: number;
 }
 
 interface Armed {
@@ -58,6 +60,7 @@ export async function startCuttingProxy(
   const strikes = new Set<Armed>();
   const listener = createServer({ noDelay: true }, (client) => {
     if (proxy.refusing) {
+      proxy.refused += 1;
       client.destroy();
       return;
     }
@@ -74,6 +77,7 @@ export async function startCuttingProxy(
   const proxy: CuttingProxy = {
     port: address.port,
     refusing: false,
+    refused: 0,
     strike(point, act) {
       const strike = {
         point,

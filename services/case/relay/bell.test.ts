@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { expect, test } from "vitest";
 import { createBell } from "./bell.ts";
 
@@ -19,12 +20,14 @@ test("a bell rung while nobody waits ends the next wait at once, and that one on
 
 test("a wait ends with its time, or when it is called off, and leaves no listener behind", async () => {
   using bell = createBell();
-  await bell.wait(1, never);
   const controller = new AbortController();
+  await bell.wait(1, controller.signal);
+  expect(getEventListeners(controller.signal, "abort")).toEqual([]);
   const waits = bell.wait(longMs, controller.signal);
   controller.abort();
   await waits;
   await bell.wait(longMs, controller.signal);
+  expect(getEventListeners(controller.signal, "abort")).toEqual([]);
 });
 
 test("of several alarms the soonest rings, and once", async () => {
