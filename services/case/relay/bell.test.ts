@@ -1,5 +1,6 @@
 import { getEventListeners } from "node:events";
 import { expect, test } from "vitest";
+import { watchLeaks } from "#test/support/leak-watch.ts";
 import { createBell } from "./bell.ts";
 
 const never = new AbortController().signal;
@@ -36,4 +37,14 @@ test("of several alarms the soonest rings, and once", async () => {
   bell.ringIn(1);
   bell.ringIn(longMs);
   await bell.wait(longMs, never);
+});
+
+test("an alarm that has not rung goes with its bell", async () => {
+  using watch = watchLeaks();
+  {
+    using bell = createBell();
+    bell.ringIn(longMs);
+    expect(await watch.left(0)).toHaveLength(1);
+  }
+  expect(await watch.left()).toEqual([]);
 });
