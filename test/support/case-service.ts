@@ -136,7 +136,7 @@ export async function writeRelayToken(issuer: Issuer): Promise<string> {
 
 /** Takes a new case as far as `until`, each step by whom it takes; returns its id. */
 export async function openCase(
-  cases: CaseServiceFixture,
+  cases: Pick<CaseServiceFixture, "as">,
   until: "draft" | "submitted" | "assigned" | "under_review" | "approved" | "rejected" | "closed" = "draft",
   of = tenant,
 ): Promise<string> {

@@ -106,7 +106,7 @@ export async function startCuttingProxy(
 }
 
 /** The same database, by way of the proxy. */
-export function throughProxy(url: string, { port }: CuttingProxy): string {
+export function throughProxy(url: string, { port }: { readonly port: number }): string {
   const { user = "", database = "" } = new Client(url);
   return `postgresql://${user}@127.0.0.1:${port}/${database}`;
 }

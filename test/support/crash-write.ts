@@ -1,0 +1,144 @@
+import { randomUUID } from "node:crypto";
+import { setTimeout as pause } from "node:timers/promises";
+import type pg from "pg";
+import type { CaseClient } from "#libs/client/case-client.ts";
+import type { Case } from "#libs/gen/caseflow/cases/v1/case_pb.ts";
+import { content, openCase, type CaseServiceFixture, type PersonName } from "./case-service.ts";
+import { within } from "./crash-points.ts";
+import { refusalOf } from "./reason-of.ts";
+
+/** A write to be attacked: how a case comes to where it can be made, who makes it, and what it leaves when it is made. */
+export interface Write {
+  readonly by: PersonName;
+  readonly from: "draft" | "submitted" | "under_review" | undefined;
+  send(client: CaseClient, message: WriteMessage, options: CallOptions): Promise<Answer>;
+  /** What there is of it in the database once it took effect. */
+  readonly effect: Traces;
+}
+
+interface WriteMessage {
+  readonly requestId: string;
+  readonly caseId: string;
+}
+
+type CallOptions = NonNullable<Parameters<CaseClient["submitCase"]>[1]>;
+type Answer = { readonly case?: Case | undefined };
+
+/** All that a write is to leave behind, and all that its case had before. */
+export interface Traces {
+  /** `undefined`: there is no such case. */
+  readonly state: string | undefined;
+  readonly version: number | undefined;
+  readonly entries: number;
+  readonly outboxRows: number;
+  readonly answers: number;
+  readonly contents: number;
+  readonly approvals: number;
+}
+
+const one = { entries: 1, outboxRows: 1, answers: 1, contents: 0, approvals: 0 };
+const none = { entries: 0, outboxRows: 0, answers: 0, contents: 0, approvals: 0 };
+
+export const writes: Readonly<Record<"create" | "submit" | "approve", Write>> = {
+  create: {
+    by: "caseworker",
+    from: undefined,
+    send: (client, { requestId }, options) =>
+      client.createCase({ requestId, caseType: "permit", content }, options),
+    effect: { ...one, state: "draft", version: 1, contents: 1 },
+  },
+  submit: {
+    by: "caseworker",
+    from: "draft",
+    send: (client, message, options) => client.submitCase(message, options),
+    effect: { ...one, state: "submitted", version: 2 },
+  },
+  approve: {
+    by: "reviewer",
+    from: "under_review",
+    send: (client, message, options) => client.approveCase(message, options),
+    effect: { ...one, state: "approved", version: 5, approvals: 1 },
+  },
+};
+
+/** A write on its way: made once, sent as often as need be. */
+export interface Attempt {
+  readonly tenant: string;
+  readonly requestId: string;
+  readonly write: Write;
+  readonly message: WriteMessage;
+  readonly before: Traces;
+}
+
+/** Takes a new case to where the write can be made. */
+export async function prepare(
+  cases: Pick<CaseServiceFixture, "as">,
+  write: Write,
+  tenant: string,
+): Promise<Attempt> {
+  const requestId = randomUUID();
+  const caseId = write.from === undefined ? "" : await openCase(cases, write.from, tenant);
+  const before =
+    write.from === undefined
+      ? { ...none, state: undefined, version: undefined }
+      : { ...none, state: write.from, version: write.effect.version! - 1 }; // Every effect has a version.
+  return { tenant, requestId, write, message: { requestId, caseId }, before };
+}
+
+/** What a call came to: `accepted`, or how it was refused; and whether it was an earlier answer given again. */
+export interface Told {
+  readonly outcome: string;
+  readonly replayed: boolean;
+  readonly version: number | undefined;
+}
+
+/** Sends the write once; longer than `callMs` takes no call. */
+export async function send(client: CaseClient, { write, message }: Attempt, callMs: number): Promise<Told> {
+  let replayed = false;
+  const onHeader = (headers: Headers): void => void (replayed = headers.get("caseflow-replayed") === "true");
+  const answer = write.send(client, message, { timeoutMs: callMs, onHeader });
+  const outcome = await within(callMs + 2_000, `an answer to ${message.requestId}`, refusalOf(answer));
+  const version = outcome === "accepted" ? (await answer).case?.version : undefined;
+  return { outcome, replayed, version };
+}
+
+const retryPauseMs = 10;
+
+/** Sends it until it is known what became of it. What is refused as unavailable is asked again. */
+export async function settle(
+  client: () => Promise<CaseClient>,
+  attempt: Attempt,
+  callMs: number,
+): Promise<Told & { readonly tries: number }> {
+  const until = performance.now() + 20_000;
+  for (let tries = 1; ; tries++) {
+    const told = await send(await client(), attempt, callMs);
+    if (!told.outcome.startsWith("Unavailable") || performance.now() > until) return { ...told, tries };
+    await pause(retryPauseMs);
+  }
+}
+
+/** What there is of the write in the database. */
+export async function tracesOf(
+  superuser: pg.Client,
+  { tenant, requestId, message }: Attempt,
+): Promise<Traces> {
+  const { rows } = await superuser.query<
+    Traces & { readonly state: string | null; readonly version: number | null }
+  >(
+    `WITH entry AS (SELECT * FROM audit_entries WHERE tenant_id = $1 AND request_id = $2),
+          found AS (SELECT * FROM cases c WHERE tenant_id = $1
+                      AND (case_id = $3 OR EXISTS (SELECT FROM entry e WHERE e.case_id = c.case_id)))
+     SELECT (SELECT state FROM found) AS state,
+            (SELECT version FROM found) AS version,
+            (SELECT count(*)::int FROM entry) AS entries,
+            (SELECT count(*)::int FROM outbox o JOIN entry e USING (tenant_id, event_id)) AS "outboxRows",
+            (SELECT count(*)::int FROM recorded_answers WHERE tenant_id = $1 AND request_id = $2) AS answers,
+            (SELECT count(*)::int FROM case_contents s JOIN entry e USING (tenant_id, case_id)
+              WHERE e.action IN ('create', 'update')) AS contents,
+            (SELECT count(*)::int FROM approvals a JOIN entry e USING (tenant_id, case_id, version)) AS approvals`,
+    [tenant, requestId, message.caseId === "" ? null : message.caseId],
+  );
+  const traces = rows[0]!; // One, always.
+  return { ...traces, state: traces.state ?? undefined, version: traces.version ?? undefined };
+}
