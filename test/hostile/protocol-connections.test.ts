@@ -4,11 +4,13 @@ import { startAttackedService, type AttackedService } from "../support/attack-ht
 import { expectNoLeaks } from "../support/leak-check.ts";
 import type { RawAnswer } from "../support/raw-http.ts";
 import {
+  callHead,
   flag,
   frameType as type,
   framesOf,
   headerBlock,
   http2Frame,
+  nthStream,
   openRawHttp2,
   resetOf,
   setting,
@@ -45,19 +47,8 @@ async function attack(
 
 const asAnswer = (body: Buffer): RawAnswer => ({ status: 0, headers: {}, trailers: {}, body });
 
-/** The head of a good call, and whatever else. */
-function head(...fields: readonly (readonly [string, string])[]): Buffer {
-  return headerBlock([
-    [":method", "POST"],
-    [":scheme", "http"],
-    [":authority", "localhost"],
-    [":path", service.path],
-    ["content-type", "application/grpc"],
-    ["authorization", `Bearer ${service.token}`],
-    ["te", "trailers"],
-    ...fields,
-  ]);
-}
+const head = (...fields: readonly (readonly [string, string])[]) =>
+  callHead(service.path, service.token, ...fields);
 
 const open = (stream: number, ...fields: readonly (readonly [string, string])[]) =>
   http2Frame(type.headers, flag.endHeaders, stream, head(...fields));
@@ -67,7 +58,6 @@ const ask = (stream: number) => [
 ];
 const reset = (stream: number) => http2Frame(type.rstStream, 0, stream, uint32(8));
 const ping = http2Frame(type.ping, 0, 0, Buffer.alloc(8));
-const nthStream = (index: number) => 2 * index + 1;
 
 /** Sends as much as is taken of what never ends; tells what the connection ended with, `still open` where it did not. */
 async function flood(

@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { create, type Message } from "@bufbuild/protobuf";
 import { CaseService, ListCasesRequestSchema } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
 import { expect } from "vitest";
@@ -6,17 +6,22 @@ import { verdictOf, wires } from "./attack-http.ts";
 import { people, tenant, writeRelayToken } from "./case-service.ts";
 import { cloneCaseDatabase, type TestDatabase } from "./databases.ts";
 import { startServiceProcess } from "./service-process.ts";
-import { createIssuer } from "./tokens.ts";
+import { createIssuer, type Issuer } from "./tokens.ts";
 
 /** The case service as a process of its own, and what of the machine it takes. */
 export interface AttackedService extends AsyncDisposable {
   readonly url: string;
   readonly database: TestDatabase;
+  readonly issuer: Issuer;
   /** A caseworker's. */
   readonly token: string;
   readonly path: string;
   /** How many connections of callers it holds. */
   connections(): Promise<number>;
+  /** How many files and sockets it has open; up to `databaseConnections` of them lead to its database. */
+  openFiles(): Promise<number>;
+  /** What of the machine's memory it takes. */
+  residentBytes(): Promise<number>;
   /** What it still has in memory once its garbage is collected, on the heap and beside it. */
   keptBytes(): Promise<number>;
   /** How a caller who does nothing wrong is served, over a connection of his own: `ok`. */
@@ -33,7 +38,7 @@ export interface CallLine {
   readonly correlationId: string;
 }
 
-const databaseConnections = 16;
+export const databaseConnections = 16;
 /** What is left for its objects; a process that keeps what it is sent dies of it. */
 const heapMiB = 128;
 /** How long it may take to tell what it keeps. */
@@ -80,9 +85,15 @@ export async function startAttackedService(): Promise<AttackedService> {
   return {
     url: service.url,
     database,
+    issuer,
     token,
     path,
     connections: () => countConnections(service.pid, service.url),
+    openFiles: async () => (await readdir(`/proc/${service.pid}/fd`)).length,
+    async residentBytes() {
+      const status = await readFile(`/proc/${service.pid}/status`, "utf8");
+      return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
+    },
     async keptBytes() {
       const before = keptLines(service.lines).length;
       process.kill(service.pid, "SIGUSR2");

@@ -67,6 +67,27 @@ export function headerBlock(fields: Iterable<readonly [name: string, value: stri
   return Buffer.concat([...fields].flatMap(([name, value]) => [Buffer.of(0), text(name), text(value)]));
 }
 
+/** The head of a good call of gRPC, and whatever else. */
+export function callHead(
+  path: string,
+  token: string,
+  ...fields: readonly (readonly [name: string, value: string])[]
+): Buffer {
+  return headerBlock([
+    [":method", "POST"],
+    [":scheme", "http"],
+    [":authority", "localhost"],
+    [":path", path],
+    ["content-type", "application/grpc"],
+    ["authorization", `Bearer ${token}`],
+    ["te", "trailers"],
+    ...fields,
+  ]);
+}
+
+/** The number of a client's stream, from 0. */
+export const nthStream = (index: number): number => 2 * index + 1;
+
 /** RFC 7541, section 5.1. */
 function integer(value: number, prefixBits: number): Buffer {
   const most = 2 ** prefixBits - 1;
