@@ -85,13 +85,14 @@ async function createHeld(tenant: string) {
 test("events that commit after later ones were delivered are delivered as well, at once", async () => {
   const tenant = "late-commits";
   await using _relay = await startRelay(neverMs);
-  const held = [await createHeld(tenant), await createHeld(tenant), await createHeld(tenant)];
-  await Promise.all(Array.from({ length: 3 }, () => openCase(quick, "submitted", tenant)));
-  await expect.poll(() => eventsOf(tenant), waits).toHaveLength(6);
+  // No more than that: the service gives up a write that takes ten seconds, and a busy machine is slow.
+  const held = [await createHeld(tenant), await createHeld(tenant)];
+  await openCase(quick, "submitted", tenant);
+  await expect.poll(() => eventsOf(tenant), waits).toHaveLength(2);
   for (const [index, { outcome, release }] of held.toReversed().entries()) {
     release();
     expect(await outcome).toBe("accepted");
-    await expect.poll(() => eventsOf(tenant), waits).toHaveLength(7 + index);
+    await expect.poll(() => eventsOf(tenant), waits).toHaveLength(3 + index);
   }
 });
 
