@@ -1,11 +1,10 @@
 import { execFile } from "node:child_process";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 
 import type { Account } from "./account.ts";
 import type { LogFile } from "./log-file.ts";
-import { runDetached } from "./run-detached.ts";
+import { endedWithin, runDetached } from "./run-detached.ts";
 import { toStartError } from "./start-error.ts";
 
 const fillMs = 120_000;
@@ -48,7 +47,7 @@ export async function fillDataDir(installation: Installation, folder: string): P
     ...locale,
     ...sync,
   ]);
-  const ending = await Promise.race([program.ended, delay(fillMs, undefined, { ref: false })]);
+  const ending = await endedWithin(program, fillMs);
   if (ending === "exit status 0") return;
   program.kill("SIGKILL");
   await program.ended;

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { setTimeout as delay } from "node:timers/promises";
 
 import type { Account } from "./account.ts";
 import { PostgresServerError } from "./postgres-server-error.ts";
@@ -55,6 +56,17 @@ export async function runDetached(
     throw new PostgresServerError("unsupported_platform", message, { cause: error });
   }
   return { pid: pidOf(child), ended, kill: (signal) => void child.kill(signal) };
+}
+
+/** How the program ended, or `undefined` when it has not within `ms`. Leaves no timer behind. */
+export async function endedWithin(program: Detached, ms: number): Promise<Ending | undefined> {
+  const patience = new AbortController();
+  const late = delay(ms, undefined, { signal: patience.signal }).catch(() => undefined);
+  try {
+    return await Promise.race([program.ended, late]);
+  } finally {
+    patience.abort();
+  }
 }
 
 function toEnding(code: unknown, signal: unknown): Ending {

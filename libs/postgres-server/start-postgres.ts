@@ -10,7 +10,6 @@
 import { chmod, chown, mkdir, realpath, utimes } from "node:fs/promises";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 
 import { type Account, chooseAccount } from "./account.ts";
 import { provideBinaries } from "./binaries.ts";
@@ -19,7 +18,7 @@ import { fillDataDir } from "./fill-data-dir.ts";
 import { launch } from "./launch.ts";
 import { openLog } from "./log-file.ts";
 import { asUnwritable } from "./postgres-server-error.ts";
-import type { Detached } from "./run-detached.ts";
+import { endedWithin, type Detached } from "./run-detached.ts";
 import { openSharedFolder, type SharedFolder, sharedFolderPath } from "./shared-folder.ts";
 import { socketUrl } from "./socket-url.ts";
 import { sweep } from "./sweep.ts";
@@ -131,8 +130,7 @@ async function stop(program: Detached): Promise<void> {
   ] as const;
   for (const [signal, patienceMs] of steps) {
     program.kill(signal);
-    const ending = await Promise.race([program.ended, delay(patienceMs, undefined, { ref: false })]);
-    if (ending !== undefined) return;
+    if ((await endedWithin(program, patienceMs)) !== undefined) return;
   }
   program.kill("SIGKILL");
   await program.ended;
