@@ -51,12 +51,13 @@ async function makeTemplates(server: PostgresServer): Promise<void> {
   await createDatabases(superuserUrl, templates);
   await using session = await openSuperuserSession(superuserUrl);
   for (const kind of ["case", "audit"] as const) {
-    await migrateTemplate(kind, server.url(databaseRoles[kind].owner, templates[kind]));
+    await migrateDatabase(kind, server.url(databaseRoles[kind].owner, templates[kind]));
     await session.query(`ALTER DATABASE ${templates[kind]} WITH IS_TEMPLATE true ALLOW_CONNECTIONS false`);
   }
 }
 
-async function migrateTemplate(kind: DatabaseKind, url: string): Promise<void> {
+/** `url` is its owner's. */
+export async function migrateDatabase(kind: DatabaseKind, url: string): Promise<void> {
   const folder = fileURLToPath(new URL(`../../services/${kind}/migrations`, import.meta.url));
   const names = await readdir(folder).catch(() => []);
   if (names.some((name) => name.endsWith(".sql"))) await migrate({ url, folder });

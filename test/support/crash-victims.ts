@@ -21,12 +21,13 @@ const deathMs = 10_000;
 export async function startVictim(
   database: CaseDatabase,
   issuer: Issuer,
+  poolMax = 1,
 ): Promise<CaseVictim & AsyncDisposable> {
   await using opened = new AsyncDisposableStack();
   const proxy = opened.use(await startCrashProxy(postgresProtocol, listenerOf(database.appUrl)));
   const proxied = { ...database, appUrl: throughProxy(database.appUrl, proxy) };
   const service = opened.use(
-    await startCaseService({ issuer, database: proxied, config: { relay: "off", poolMax: 1 } }),
+    await startCaseService({ issuer, database: proxied, config: { relay: "off", poolMax } }),
   );
   const running = opened.move();
   return {
@@ -60,6 +61,7 @@ interface Killable<Victim> extends AsyncDisposable {
 export async function startProcessVictim(
   database: CaseDatabase,
   issuer: Issuer,
+  poolMax = 1,
 ): Promise<Killable<CaseVictim>> {
   await using opened = new AsyncDisposableStack();
   const proxy = opened.use(await startCrashProxy(postgresProtocol, listenerOf(database.appUrl)));
@@ -69,7 +71,7 @@ export async function startProcessVictim(
       CASE_PORT: "0",
       CASE_METRICS_PORT: "0",
       CASE_DATABASE_URL: throughProxy(database.appUrl, proxy),
-      CASE_POOL_MAX: "1",
+      CASE_POOL_MAX: String(poolMax),
       RELAY: "off",
     }),
   );
@@ -165,7 +167,7 @@ export async function startKillable(
 }
 
 /** Lets a service start in half the time, from the second on that a folder of packages sees. */
-const compileCache = {
+export const compileCache = {
   NODE_COMPILE_CACHE: fileURLToPath(new URL("../../node_modules/.cache/compiled", import.meta.url)),
 };
 
@@ -195,6 +197,21 @@ export function terminateBackend(superuserUrl: string): Fault {
         [backendPid, deathMs],
       );
       if (rows[0]?.ended !== true) throw new Error(`backend ${backendPid} did not end`);
+    },
+    recover: async () => {},
+  };
+}
+
+/** An administrator ends every backend of the database but his own. */
+export function terminateBackends(superuserUrl: string): Fault {
+  return {
+    async strike() {
+      await using superuser = await openSuperuser(superuserUrl);
+      await superuser.query(
+        `SELECT pg_terminate_backend(pid, $1) FROM pg_stat_activity
+          WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+        [deathMs],
+      );
     },
     recover: async () => {},
   };

@@ -104,16 +104,20 @@ export async function send(client: CaseClient, { write, message }: Attempt, call
 
 const retryPauseMs = 10;
 
-/** Sends it until it is known what became of it. What is refused as unavailable is asked again. */
+/** The refusals after which a caller asks again: somebody or something was away, or too slow. */
+const askAgain = /^(Unavailable|DeadlineExceeded) /;
+const settleMs = 60_000;
+
+/** Sends it until it is known what became of it. */
 export async function settle(
   client: () => Promise<CaseClient>,
   attempt: Attempt,
   callMs: number,
 ): Promise<Told & { readonly tries: number }> {
-  const until = performance.now() + 20_000;
+  const until = performance.now() + settleMs;
   for (let tries = 1; ; tries++) {
     const told = await send(await client(), attempt, callMs);
-    if (!told.outcome.startsWith("Unavailable") || performance.now() > until) return { ...told, tries };
+    if (!askAgain.test(told.outcome) || performance.now() > until) return { ...told, tries };
     await pause(retryPauseMs);
   }
 }

@@ -1,0 +1,111 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startAuditService, type AuditServiceFixture } from "../support/audit-service.ts";
+import { attackAppend } from "../support/crash-append.ts";
+import { attackWrite, type CaseVictim, type Fault } from "../support/crash-attack.ts";
+import { expectAudited, expectSoundLog } from "../support/crash-audited.ts";
+import { attackBurst, connections, type BurstPoint } from "../support/crash-burst.ts";
+import { atEveryPoint, killStride } from "../support/crash-points.ts";
+import { startMortalPostgres, type MortalPostgres } from "../support/crash-postgres.ts";
+import {
+  newTenant,
+  startAuditVictim,
+  startProcessVictim,
+  startVictim,
+  terminateBackends,
+} from "../support/crash-victims.ts";
+import { writes } from "../support/crash-write.ts";
+import { expectNoLeaks } from "../support/leak-check.ts";
+import { createIssuer, type Issuer } from "../support/tokens.ts";
+
+/*
+ * PostgreSQL itself is killed, with all its processes, at the messages of a write and of an append; and in the middle of 500
+ * writes at once the service, PostgreSQL, or every connection dies.
+ */
+
+expectNoLeaks();
+
+const stack = new AsyncDisposableStack();
+let issuer: Issuer;
+let postgres: MortalPostgres;
+let audit: AuditServiceFixture;
+
+beforeAll(async () => {
+  issuer = stack.use(await createIssuer());
+  postgres = stack.use(await startMortalPostgres());
+  audit = stack.use(await startAuditService({ issuer, database: postgres.audit }));
+});
+afterAll(() => stack.disposeAsync());
+
+/** Enough for a machine with little to spare. */
+const timeout = 600_000;
+
+test(
+  "when PostgreSQL is killed before or after any message of a write, it is there whole or not at all, and a retry settles it",
+  { timeout },
+  async () => {
+    const { cases, kill } = postgres;
+    await using victim = await startVictim(cases, issuer);
+    const stage = { superuserUrl: cases.superuserUrl, victim, fault: kill, tenant: newTenant() };
+    const struck = await atEveryPoint(
+      [stage],
+      (on, point) => attackWrite(on, writes.approve, point),
+      killStride(),
+    );
+    expect(struck.length, struck.join("\n")).toBeGreaterThanOrEqual((2 * 30) / killStride());
+    await expectAudited({ database: cases, audit, issuer });
+  },
+);
+
+test(
+  "when PostgreSQL is killed before or after any message of an append, the batch is stored whole or not at all, and sent again it is known",
+  { timeout },
+  async () => {
+    const { superuserUrl } = postgres.audit;
+    await using victim = await startAuditVictim(postgres.audit, issuer);
+    const stage = { superuserUrl, victim, fault: postgres.kill, tenant: newTenant() };
+    const struck = await atEveryPoint([stage], attackAppend, killStride());
+    expect(struck.length, struck.join("\n")).toBeGreaterThanOrEqual((2 * 60) / killStride());
+    await expectSoundLog(postgres.audit);
+  },
+);
+
+interface Burst extends AsyncDisposable {
+  readonly victim: CaseVictim;
+  readonly fault: Fault;
+}
+
+const bursts: Readonly<Record<string, () => Promise<Burst>>> = {
+  async "the service is killed"() {
+    const {
+      victim,
+      kill,
+      [Symbol.asyncDispose]: dispose,
+    } = await startProcessVictim(postgres.cases, issuer, connections);
+    return { victim, fault: kill, [Symbol.asyncDispose]: dispose };
+  },
+  async "PostgreSQL is killed"() {
+    const victim = await startVictim(postgres.cases, issuer, connections);
+    return { victim, fault: postgres.kill, [Symbol.asyncDispose]: victim[Symbol.asyncDispose] };
+  },
+  async "every backend is terminated"() {
+    const victim = await startVictim(postgres.cases, issuer, connections);
+    const fault = terminateBackends(postgres.cases.superuserUrl);
+    return { victim, fault, [Symbol.asyncDispose]: victim[Symbol.asyncDispose] };
+  },
+};
+
+/** A campaign takes both. */
+const points: readonly BurstPoint[] =
+  killStride() === 1 ? ["none is answered", "half are answered"] : ["none is answered"];
+
+test.each(
+  Object.entries(bursts).flatMap(([what, start]) => points.map((point) => [what, point, start] as const)),
+)(
+  "when %s while 500 writes are in flight and %s, each takes effect once",
+  { timeout },
+  async (_what, point, start) => {
+    await using burst = await start();
+    await attackBurst({ ...burst, superuserUrl: postgres.cases.superuserUrl }, point);
+    await expectAudited({ database: postgres.cases, audit, issuer });
+  },
+);
