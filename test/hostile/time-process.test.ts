@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { createCaseClient, type CaseClient } from "#libs/client/case-client.ts";
 import { DeliveryOutcome } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
-import { startAuditService, type AuditServiceFixture } from "../support/audit-service.ts";
+import { startAuditService, testSource, type AuditServiceFixture } from "../support/audit-service.ts";
 import { openCase, startCaseService, tenant, type CaseServiceFixture } from "../support/case-service.ts";
 import { listenerOf, startCuttingProxy, throughProxy, type CuttingProxy } from "../support/cutting-proxy.ts";
 import { cloneAuditDatabase, cloneCaseDatabase } from "../support/databases.ts";
@@ -106,9 +106,11 @@ test.each([hourMs, -hourMs])(
 test.each([hourMs, -hourMs])(
   "an append that waits for its tenant's log has its time left when the clock steps by %i ms",
   async (stepMs) => {
-    const lock = auditDatabaseFront.strike({ side: "client", has: "lock_log" }, "hold");
-    const source = await audit.source();
-    const recorded = source.recordEvents({ events: [makeEvent().bytes] });
+    const event = makeEvent();
+    const lock = auditDatabaseFront.strike({ side: "client", has: event.eventId }, "hold");
+    const told = { sub: "test", kind: "service", roles: ["event_source"], sources: [testSource] } as const;
+    const source = await audit.withToken({ ...told, expiresInSeconds });
+    const recorded = source.recordEvents({ events: [event.bytes] });
     await lock.struck;
     stepClock(stepMs);
     lock.release();

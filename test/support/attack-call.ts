@@ -18,6 +18,8 @@ export interface Attacker extends Disposable {
 /** Long enough on a busy machine. Streams, once they are built, end with their time. */
 const unaryMs = 8_000;
 const streamMs = 1_000;
+/** Calls take turns on few connections, and wait for theirs. */
+const answerMs = 25_000;
 
 export function createAttacker(): Attacker {
   const agent = new Agent({ keepAlive: true, maxSockets: 8 });
@@ -37,7 +39,7 @@ export function createAttacker(): Attacker {
         },
       });
       request.end(streams ? envelope(bytes) : bytes);
-      const [response] = await once(request, "response", { signal: AbortSignal.timeout(10_000) });
+      const [response] = await once(request, "response", { signal: AbortSignal.timeout(answerMs) });
       const chunks: Buffer[] = [];
       for await (const chunk of response) chunks.push(chunk);
       return readAnswer(method, response.statusCode, response.headers, Buffer.concat(chunks));

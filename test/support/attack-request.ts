@@ -39,6 +39,11 @@ export function makeRequest(walked: WalkedMethod, given: Given = {}): Message | 
   return kind === "valid" ? message : undefined;
 }
 
+/** Whether no request is valid without the field. */
+export function isMandatory(walked: WalkedMethod, path: string): boolean {
+  return makeRequest(walked, { [path]: "" }) === undefined;
+}
+
 function makeMessage(desc: DescMessage, given: Given, above: string, fill: boolean): JsonObject {
   const base = desc.typeName === "caseflow.event.v1.Event" ? makeEventJson() : {};
   const made: JsonObject = { ...base };
