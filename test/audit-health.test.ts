@@ -30,7 +30,11 @@ async function withholdDatabase(): Promise<AsyncDisposable> {
 }
 
 test.each(["", AuditService.typeName])("health of %j follows the database, both ways", async (service) => {
-  await using transport = openTransport({ url: audit.url, token: "none", defaultTimeoutMs: timeoutMs });
+  await using transport = openTransport("audit", {
+    url: audit.url,
+    token: "none",
+    limits: { defaultTimeoutMs: timeoutMs },
+  });
   const health = createClient(Health, transport.transport);
   const told = health.watch({ service })[Symbol.asyncIterator]();
   const next = async () => (await told.next()).value?.status;

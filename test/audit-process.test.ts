@@ -63,7 +63,7 @@ function run(env: Readonly<Record<string, string>>) {
 
 async function connect(url: unknown) {
   const token = await issuer.token({ sub: "relay", roles: ["event_source"], sources: [testSource] });
-  return createAuditClient({ url: String(url), token, defaultTimeoutMs: 20_000 });
+  return createAuditClient({ url: String(url), token, limits: { defaultTimeoutMs: 20_000 } });
 }
 
 /** Holds the lock of the tenant's log, so that appends wait, until disposed. */

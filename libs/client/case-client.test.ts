@@ -8,6 +8,7 @@ import { expect, test } from "vitest";
 import { CaseService } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
 
 import { createCaseClient } from "./case-client.ts";
+import { defaultLimits } from "./client-options.ts";
 
 const caseId = "01936f5e-8a30-7c4e-9f51-2a7d3b1c0e64";
 
@@ -29,13 +30,16 @@ test("a call without a limit of its own has five seconds, and the service is tol
   await cases.getCase({ caseId });
   await cases.getCase({ caseId }, { timeoutMs: 60_000 });
   const [usual, own] = server.calls.map(({ requestHeader }) => requestHeader.get("grpc-timeout"));
-  expect(usual).toBe("5000m");
-  expect(own).toBe("60000m");
+  const ms = (header: string | null | undefined) => Number(/^(\d+)m$/.exec(header ?? "")?.[1]);
+  expect(ms(usual)).toBeGreaterThan(4_000);
+  expect(ms(usual)).toBeLessThanOrEqual(5_000 - defaultLimits.marginMs);
+  expect(ms(own)).toBeGreaterThan(50_000);
+  expect(ms(own)).toBeLessThanOrEqual(60_000 - defaultLimits.marginMs);
 });
 
 test("a service that does not answer in time is given up", async () => {
   await using server = await serve(({ signal }) => once(signal, "abort").then(() => ({})));
-  await using cases = createCaseClient({ url: server.url, token: "t", defaultTimeoutMs: 50 });
+  await using cases = createCaseClient({ url: server.url, token: "t", limits: { defaultTimeoutMs: 50 } });
   await expect(cases.getCase({ caseId })).rejects.toHaveProperty("code", Code.DeadlineExceeded);
 });
 

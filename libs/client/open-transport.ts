@@ -1,68 +1,109 @@
 import { Code, ConnectError, type Interceptor, type Transport } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
-import { createSessionManager } from "#libs/rpc/session-manager.ts";
+import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
+import { orAbort } from "#libs/resilience/or-abort.ts";
+import { startTimeBudget, type TimeBudget } from "#libs/resilience/time-budget.ts";
+import { timeUp } from "#libs/rpc/deadline.ts";
+import { createSessionPool } from "#libs/rpc/session-pool.ts";
 import { clientSpans } from "#libs/telemetry/client-spans.ts";
 
-export interface ClientOptions {
-  /** Where the service is, such as `http://127.0.0.1:7080`. */
-  readonly url: string;
-  /** The bearer token, or what gives one: asked before every call, so that a renewed token is picked up. */
-  readonly token: string | (() => string | Promise<string>);
-  /** How long a call may take that sets no limit of its own; the service is told. Default 5,000. */
-  readonly defaultTimeoutMs?: number;
-}
+import { createCallEvents } from "./call-events.ts";
+import { callPolicy } from "./call-policy.ts";
+import { withCallTime } from "./call-time.ts";
+import { type ClientOptions, readOptions } from "./client-options.ts";
+import { createTokens, type Tokens } from "./token-source.ts";
 
-/** Disposing closes the connection; calls under way fail. */
+/** Disposing closes the connections; calls under way, and later ones, fail with CANCELED. */
 export interface OpenTransport extends AsyncDisposable {
   readonly transport: Transport;
 }
 
-const defaultTimeoutMs = 5_000;
-/** Below the services' own limit, so that it is we who close an idle connection. */
-const idleConnectionTimeoutMs = 120_000;
-/** What the services answer with at most. */
-const readMaxBytes = 64 * 1024 * 1024;
-
-/** Opens a gRPC transport: one connection, made at the first call and made anew when it is lost. */
-export function openTransport(options: ClientOptions): OpenTransport {
-  const sessions = createSessionManager(options.url, {
-    pulse: { intervalMs: 10_000, timeoutMs: 3_000 },
-    idleConnectionTimeoutMs,
+/**
+ * Opens a transport to one of our services with the policy inside; `target` names it in metrics and messages. Nothing is
+ * connected before the first call.
+ */
+export function openTransport(target: string, options: ClientOptions): OpenTransport {
+  const { urls, token, protocol, limits, clock } = readOptions(options);
+  const { connection } = limits;
+  const events = createCallEvents(target);
+  const closed = new AbortController();
+  const sessions = createSessionPool(urls, {
+    clock,
+    connectionAgeMs: connection.ageMs,
+    healthIntervalMs: connection.healthIntervalMs,
+    idleConnectionTimeoutMs: connection.idleMs,
+    connectTimeoutMs: connection.connectTimeoutMs,
+    pulse: connection.pulse,
+    onHealth: events.address,
+    onRenewal: events.renewal,
   });
-  const inner = createGrpcTransport({
-    baseUrl: options.url,
+  const createTransport = protocol === "grpc" ? createGrpcTransport : createConnectTransport;
+  const inner = createTransport({
+    baseUrl: sessions.authority,
+    httpVersion: "2",
     sessionManager: sessions,
-    interceptors: [clientSpans, withToken(options.token)],
-    defaultTimeoutMs: options.defaultTimeoutMs ?? defaultTimeoutMs,
-    readMaxBytes,
+    // The policy hands each attempt its time; `defaultTimeoutMs` would start anew with each.
+    interceptors: [
+      clientSpans,
+      withToken(createTokens(token, clock)),
+      callPolicy({ target, limits, protocol, clock, events }),
+    ],
+    readMaxBytes: limits.readMaxBytes,
   });
-  const transport: Transport = {
-    unary(method, signal, timeoutMs, ...rest) {
-      refuseSpent(timeoutMs);
-      return inner.unary(method, signal, timeoutMs, ...rest);
-    },
-    stream(method, signal, timeoutMs, ...rest) {
-      refuseSpent(timeoutMs);
-      return inner.stream(method, signal, timeoutMs, ...rest);
-    },
-  };
-  return {
-    transport,
-    [Symbol.asyncDispose]: async () => sessions.abort(),
-  };
-}
 
-/** To connect-node a timeout of 0 or less means no deadline: a spent budget would become an endless call. */
-function refuseSpent(timeoutMs: number | undefined): void {
-  if (timeoutMs !== undefined && timeoutMs <= 0) {
-    throw new ConnectError("no time is left for this call", Code.DeadlineExceeded);
+  /** To connect-node a timeout of 0 or less means no deadline: a spent budget would become an endless call. */
+  function startCall(
+    method: string,
+    signal: AbortSignal | undefined,
+    timeoutMs: number | undefined,
+  ): TimeBudget {
+    const totalMs = timeoutMs ?? limits.defaultTimeoutMs;
+    if (totalMs > 0) return startTimeBudget(clock, totalMs, timeUp, [closed.signal, signal]);
+    events.refusal(method, "deadline");
+    throw timeUp();
   }
+
+  return {
+    transport: {
+      async unary(method, signal, timeoutMs, header, input, values) {
+        using time = startCall(method.name, signal, timeoutMs);
+        return await inner.unary(method, time.signal, undefined, header, input, withCallTime(values, time));
+      },
+      async stream(method, signal, timeoutMs, header, input, values) {
+        const time = startCall(method.name, signal, timeoutMs);
+        try {
+          return await inner.stream(
+            method,
+            time.signal,
+            undefined,
+            header,
+            input,
+            withCallTime(values, time),
+          );
+        } catch (error) {
+          time[Symbol.dispose]();
+          throw error;
+        }
+      },
+    },
+    async [Symbol.asyncDispose]() {
+      closed.abort(new ConnectError("the client is closed", Code.Canceled));
+      sessions.abort();
+    },
+  };
 }
 
-function withToken(token: ClientOptions["token"]): Interceptor {
-  const read = typeof token === "string" ? () => token : token;
+/** A call's attempts share one token. */
+function withToken(tokens: Tokens): Interceptor {
   return (next) => async (request) => {
-    request.header.set("authorization", `Bearer ${await read()}`);
-    return next(request);
+    const token = await orAbort(tokens.current(), request.signal);
+    request.header.set("authorization", `Bearer ${token}`);
+    try {
+      return await next(request);
+    } catch (error) {
+      const isRefused =
+        error instanceof ConnectError && error.code === Code.Unauthenticated && error.isWireError;
+      if (isRefused) tokens.discard(token);
+      throw error;
+    }
   };
 }

@@ -16,6 +16,11 @@ export function remainingMs(context: HandlerContext, ceilingMs: number): number 
   const deadlineAt = context.values.get(deadlineAtKey);
   const callerLeftMs = deadlineAt === undefined ? context.timeoutMs() : deadlineAt - performance.now();
   const leftMs = Math.floor(Math.min(callerLeftMs ?? ceilingLeftMs, ceilingLeftMs));
-  if (leftMs < 1) throw new ConnectError("the time for this call is up", Code.DeadlineExceeded);
+  if (leftMs < 1) throw timeUp();
   return leftMs;
+}
+
+/** Nothing was sent, or nobody waits for the answer any more. */
+export function timeUp(): ConnectError {
+  return new ConnectError("the time for this call is up", Code.DeadlineExceeded);
 }

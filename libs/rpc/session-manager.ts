@@ -28,6 +28,8 @@ export interface Pulse {
 
 export interface SessionManagerOptions extends Pick<Http2SessionOptions, "idleConnectionTimeoutMs"> {
   readonly pulse?: Pulse;
+  /** A connection that is not there by then is given up, and the calls that wait for it fail; in milliseconds. */
+  readonly connectTimeoutMs?: number;
 }
 
 /**
@@ -45,13 +47,34 @@ export function createSessionManager(url: string, options: SessionManagerOptions
     if (options.pulse) takePulse(session as ClientHttp2Session, options.pulse);
   }
 
+  /** Left to itself a connection to a host that answers nothing stays for minutes, and every call waits for it. */
+  function startConnectTimer(): NodeJS.Timeout | undefined {
+    const { connectTimeoutMs } = options;
+    if (connectTimeoutMs === undefined || manager.state() === "open" || manager.state() === "idle")
+      return undefined;
+    const giveUp = () => {
+      if (manager.state() !== "connecting") return;
+      const cause = Object.assign(new Error("no connection in time"), {
+        code: "ETIMEDOUT",
+        syscall: "connect",
+      });
+      manager.abort(new ConnectError(cause.message, Code.Unavailable, undefined, undefined, cause));
+    };
+    return setTimeout(giveUp, connectTimeoutMs);
+  }
+
   const abort = () => manager.abort(new ConnectError("the client is closed", Code.Canceled));
   return {
     authority: manager.authority,
     async request(...request) {
-      const stream = await manager.request(...request);
-      guard(stream);
-      return stream;
+      const wait = startConnectTimer();
+      try {
+        const stream = await manager.request(...request);
+        guard(stream);
+        return stream;
+      } finally {
+        clearTimeout(wait);
+      }
     },
     notifyResponseByteRead: (stream) => manager.notifyResponseByteRead(stream),
     abort,
@@ -64,7 +87,7 @@ function takePulse(session: ClientHttp2Session, { intervalMs, timeoutMs }: Pulse
   let late: NodeJS.Timeout | undefined;
   const timer = setInterval(() => {
     if (session.destroyed || session.closed || late !== undefined) return;
-    late = setTimeout(() => session.destroy(new Error("the peer does not answer pings")), timeoutMs).unref();
+    late = setTimeout(() => session.destroy(noPulse()), timeoutMs).unref();
     session.ping(() => {
       clearTimeout(late);
       late = undefined;
@@ -74,4 +97,8 @@ function takePulse(session: ClientHttp2Session, { intervalMs, timeoutMs }: Pulse
     clearInterval(timer);
     clearTimeout(late);
   });
+}
+
+function noPulse(): ConnectError {
+  return new ConnectError("the peer does not answer pings", Code.Unavailable);
 }

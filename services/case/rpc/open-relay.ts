@@ -25,6 +25,8 @@ export function openRelay(config: RelayConfig, log: Log, now: () => Date): Relay
   const client = opened.use(
     createAuditClient({
       url: config.auditUrl,
+      // The relay is a policy of its own: it tries again by tenant and lane. A breaker would be one for all tenants.
+      limits: { retry: "off", breaker: "off" },
       token: async () => (await readFile(config.auditTokenFile, "utf8")).trim(),
     }),
   );

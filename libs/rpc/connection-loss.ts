@@ -1,0 +1,62 @@
+/**
+ * What connect-node reports when an answer did not come, and what it should have said. It calls a lost connection Canceled,
+ * Aborted, Internal or Unknown, depending on the moment; a status that a server sent can carry the same codes.
+ */
+import { Code, ConnectError } from "@connectrpc/connect";
+
+/**
+ * `unsent`: the server has not worked on the call, so that sending it again is safe whatever it does. `lost`: nobody knows
+ * whether it has.
+ */
+export type ConnectionLoss = "unsent" | "lost";
+
+/** Of Node, where no request can have gone out. */
+const unsentCodes = new Set([
+  "ECONNREFUSED",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "ERR_HTTP2_GOAWAY_SESSION",
+  "ERR_HTTP2_INVALID_SESSION",
+]);
+
+/** HTTP/2 errors that say something of the request, and nothing of the connection. */
+const meantPattern = /ENHANCE_YOUR_CALM|INADEQUATE_SECURITY|HTTP_1_1_REQUIRED/;
+
+/**
+ * Whether a call failed for its connection or stream, rather than with an answer: `undefined` for an answer, and for what
+ * the client itself refuses, such as a message above its limit. What the caller aborted is not for here.
+ */
+export function connectionLossOf(error: ConnectError): ConnectionLoss | undefined {
+  if (error.isWireError) return undefined;
+  const chain = causesOf(error);
+  const text = chain.map(({ message }) => message).join("\n");
+  if (text.includes("REFUSED_STREAM")) return "unsent";
+  if (meantPattern.test(text)) return undefined;
+  const codes = chain.map((cause) => ("code" in cause && typeof cause.code === "string" ? cause.code : ""));
+  if (codes.some((code) => unsentCodes.has(code))) return "unsent";
+  if (chain.some(isFailedConnect)) return "unsent";
+  const isBroken = error.code === Code.Canceled || error.code === Code.Aborted || codes.some((code) => code);
+  return isBroken || text.includes("http/2 stream closed") ? "lost" : undefined;
+}
+
+/** The error as it should be: a loss is UNAVAILABLE, anything else stays what it is. */
+export function withLossAsUnavailable(error: ConnectError): ConnectError {
+  const loss = connectionLossOf(error);
+  if (loss === undefined || error.code === Code.Unavailable) return error;
+  const message = loss === "lost" ? "the connection was lost" : "the connection did not take the call";
+  return new ConnectError(`${message}: ${error.rawMessage}`, Code.Unavailable, undefined, undefined, error);
+}
+
+function isFailedConnect(cause: Error): boolean {
+  return "syscall" in cause && cause.syscall === "connect";
+}
+
+/** The error and its causes; the chain of a malformed one ends at ten. */
+function causesOf(error: Error): Error[] {
+  const chain: Error[] = [];
+  for (let next: unknown = error; next instanceof Error && chain.length < 10; next = next.cause)
+    chain.push(next);
+  return chain;
+}
