@@ -24,7 +24,7 @@ import { orAbort } from "#libs/resilience/or-abort.ts";
 import { createRetryBudget } from "#libs/resilience/retry-budget.ts";
 import { retry, type RetryLimits } from "#libs/resilience/retry.ts";
 import type { TimeBudget } from "#libs/resilience/time-budget.ts";
-import { withLossAsUnavailable } from "#libs/rpc/connection-loss.ts";
+import { withRightCode } from "#libs/rpc/connection-loss.ts";
 import { timeUp } from "#libs/rpc/deadline.ts";
 import type { CallEvents, Refusal } from "./call-events.ts";
 import { callTimeOf } from "./call-time.ts";
@@ -173,7 +173,7 @@ type Next = (request: Request) => Promise<Response>;
 /** What the caller is told: the reason of its own abort or of the deadline, if that came first. */
 function toStatus(error: unknown, signal: AbortSignal): ConnectError {
   if (signal.aborted) return ConnectError.from(signal.reason, Code.Canceled);
-  return withLossAsUnavailable(ConnectError.from(error));
+  return withRightCode(ConnectError.from(error));
 }
 
 /** A stream keeps its place until it ends, and its time. */

@@ -21,8 +21,12 @@ const unsentCodes = new Set([
   "ERR_HTTP2_INVALID_SESSION",
 ]);
 
-/** HTTP/2 errors that say something of the request, and nothing of the connection. */
-const meantPattern = /ENHANCE_YOUR_CALM|INADEQUATE_SECURITY|HTTP_1_1_REQUIRED/;
+/** HTTP/2 errors that say something of the caller, and their codes (gRPC over HTTP2, section "Errors"). */
+const meantCodes: readonly [name: string, code: Code][] = [
+  ["ENHANCE_YOUR_CALM", Code.ResourceExhausted],
+  ["INADEQUATE_SECURITY", Code.PermissionDenied],
+  ["HTTP_1_1_REQUIRED", Code.PermissionDenied],
+];
 
 /**
  * Whether a call failed for its connection or stream, rather than with an answer: `undefined` for an answer, and for what
@@ -31,9 +35,9 @@ const meantPattern = /ENHANCE_YOUR_CALM|INADEQUATE_SECURITY|HTTP_1_1_REQUIRED/;
 export function connectionLossOf(error: ConnectError): ConnectionLoss | undefined {
   if (error.isWireError) return undefined;
   const chain = causesOf(error);
-  const text = chain.map(({ message }) => message).join("\n");
+  const text = textOf(error);
   if (text.includes("REFUSED_STREAM")) return "unsent";
-  if (meantPattern.test(text)) return undefined;
+  if (meantCodeOf(text) !== undefined) return undefined;
   const codes = chain.map((cause) => ("code" in cause && typeof cause.code === "string" ? cause.code : ""));
   if (codes.some((code) => unsentCodes.has(code))) return "unsent";
   if (chain.some(isFailedConnect)) return "unsent";
@@ -41,12 +45,24 @@ export function connectionLossOf(error: ConnectError): ConnectionLoss | undefine
   return isBroken || text.includes("http/2 stream closed") ? "lost" : undefined;
 }
 
-/** The error as it should be: a loss is UNAVAILABLE, anything else stays what it is. */
-export function withLossAsUnavailable(error: ConnectError): ConnectError {
+/** The error with the code it should have: a loss is UNAVAILABLE, and what came as an answer stays what it is. */
+export function withRightCode(error: ConnectError): ConnectError {
+  if (error.isWireError) return error;
   const loss = connectionLossOf(error);
-  if (loss === undefined || error.code === Code.Unavailable) return error;
-  const message = loss === "lost" ? "the connection was lost" : "the connection did not take the call";
-  return new ConnectError(`${message}: ${error.rawMessage}`, Code.Unavailable, undefined, undefined, error);
+  const code = loss === undefined ? meantCodeOf(textOf(error)) : Code.Unavailable;
+  if (code === undefined || error.code === code) return error;
+  const what = loss === "lost" ? "the connection was lost: " : "";
+  return new ConnectError(`${what}${error.rawMessage}`, code, undefined, undefined, error);
+}
+
+function meantCodeOf(text: string): Code | undefined {
+  return meantCodes.find(([name]) => text.includes(name))?.[1];
+}
+
+function textOf(error: Error): string {
+  return causesOf(error)
+    .map(({ message }) => message)
+    .join("\n");
 }
 
 function isFailedConnect(cause: Error): boolean {

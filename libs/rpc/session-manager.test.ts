@@ -72,6 +72,27 @@ test("closing ends the calls under way, and a later call opens another connectio
   await expect(client.health.list({})).resolves.toBeDefined();
 });
 
+test("a connection that does not come about is given up in time, and the next call tries another one", async () => {
+  let connections = 0;
+  const silent = createTcpServer((socket) => {
+    connections++;
+    socket.on("error", () => {}).resume();
+  });
+  silent.listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  const baseUrl = `https://127.0.0.1:${(silent.address() as AddressInfo).port}`; // TLS never gets an answer.
+  using manager = createSessionManager(baseUrl, { connectTimeoutMs: 50 });
+  const client = createClient(Health, createGrpcTransport({ baseUrl, sessionManager: manager }));
+  for (const made of [1, 2]) {
+    const calls = [client.check({}), client.check({})];
+    for (const call of calls) {
+      await expect(within(call, "the end of the call")).rejects.toMatchObject({ code: Code.Unavailable });
+    }
+    expect(connections).toBe(made);
+  }
+  silent.close();
+});
+
 test("a peer that has gone without a word is given up, and the next call has a connection of its own", async () => {
   const answering = createServer((_, response) => {
     response.writeHead(200, { "content-type": "application/grpc", "grpc-status": "5" });
