@@ -93,11 +93,12 @@ test.each([Code.Aborted, Code.Canceled, Code.Internal, Code.Unknown])(
   "a code %s that the server sent itself is marked, and stays",
   async (code) => {
     await using server = await startScriptedService(
-      new ConnectError("http/2 stream closed: REFUSED_STREAM", code),
+      new ConnectError("REFUSED_STREAM, ENHANCE_YOUR_CALM", code),
     );
     using client = open(server);
     const error = await errorOf(client.getCase({}));
     expect(error).toMatchObject({ code, isWireError: true });
+    expect(connectionLossOf(error!)).toBeUndefined();
     expect(withRightCode(error!)).toBe(error);
   },
 );

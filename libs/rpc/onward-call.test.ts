@@ -58,7 +58,10 @@ test("of a caller without a deadline the client's own limit goes on", async () =
 });
 
 test("with the caller's time spent nothing is sent", async () => {
-  await using hop = await startHop((context) => once(context.signal, "abort"));
+  await using hop = await startHop(async (context) => {
+    await once(context.signal, "abort");
+    expect(() => onwardCall(context)).toThrow("time for this call is up");
+  });
   await expect(hop.health.check({}, { timeoutMs: 40 })).rejects.toHaveProperty("code", Code.DeadlineExceeded);
   expect(await hop.outcome).toHaveProperty("code", Code.DeadlineExceeded);
   expect(hop.target.sessions.size).toBe(0);

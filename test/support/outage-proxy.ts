@@ -141,8 +141,8 @@ export async function startOutageProxy(target: string, readPath: string): Promis
   }
   /** One change at a time. */
   let latest: Promise<unknown> = Promise.resolve();
-  const change = (next: () => Promise<void>): Promise<void> => {
-    const done = latest.then(() => next());
+  const change = (step: () => Promise<void>): Promise<void> => {
+    const done = latest.then(() => step());
     latest = done.catch(() => {});
     return done;
   };
