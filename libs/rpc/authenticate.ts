@@ -2,8 +2,8 @@ import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import type { HandlerContext } from "@connectrpc/connect";
 
 import { Fault } from "#libs/fault/fault.ts";
+import { orAbort } from "#libs/resilience/or-abort.ts";
 
-import { orAborted } from "./or-aborted.ts";
 import { principalKey, type Principal } from "./principal.ts";
 import { TokenError, type TokenVerifier } from "./verify-token.ts";
 
@@ -44,7 +44,7 @@ export function authenticate<R extends string>(
     if (open(service)) return;
     // A look for keys may take longer than the caller has.
     const identified = identify(verifier, requestHeader.get("authorization"), reasons);
-    const principal = await orAborted(identified, signal);
+    const principal = await orAbort(identified, signal);
     values.set(principalKey, principal);
     if (!mayCall(principal, authz(method))) {
       throw new Fault(reasons.forbidden, {}, { message: `not allowed to call ${method.name}` });
