@@ -71,7 +71,7 @@ export interface StreamAnswer {
   readonly metadata?: Metadata;
   readonly messages: readonly ExpectedMessage[];
   /** `open`: the consumer reads no further and hangs up. `closed`: the provider ends the stream. */
-  readonly then: "open" | "closed";
+  readonly end: "open" | "closed";
 }
 
 /** A refusal, in the terms of `google.rpc.Status`. */

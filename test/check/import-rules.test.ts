@@ -23,6 +23,8 @@ test.each([
   ["services/cli/token.ts", "#libs/client/b.ts"],
   ["libs/client/a.ts", "#libs/gen/caseflow/cases/v1/case_pb.ts"],
   ["libs/rpc/a.ts", "#libs/gen/grpc/health/v1/health_pb.ts"],
+  ["libs/contracts/a.ts", "#libs/gen/google/rpc/error_details_pb.ts"],
+  ["contracts/relay/audit.test.ts", "#services/case/rpc/audit-recorder.ts"],
   ["libs/pg/a.ts", "./b.ts"],
   ["test/a.test.ts", "#services/case/main.ts"],
 ])("%s may import %s", (path, specifier) => {
@@ -61,6 +63,9 @@ test.each([
   ["libs/pg/a.ts", "../fault/fault.ts"],
   ["libs/rpc/a.ts", "#libs/gen/caseflow/cases/v1/case_pb.ts"],
   ["libs/rpc/a.ts", "#libs/fault/index.ts"],
+  ["libs/contracts/a.ts", "#libs/gen/caseflow/cases/v1/case_pb.ts"],
+  ["libs/contracts/a.ts", "#contracts/support/table.ts"],
+  ["services/cli/case.ts", "#contracts/support/table.ts"],
   ["services/case/elsewhere/a.ts", "./b.ts"],
 ])("%s may not import %s", (path, specifier) => {
   expect(judge(path, specifier)).toBeTypeOf("string");

@@ -72,7 +72,7 @@ const zones: readonly Zone[] = [
     because: "libs import nothing of services and tests",
   },
   {
-    files: /^libs\/(rpc|service)\//,
+    files: /^libs\/(rpc|service|contracts)\//,
     may: ["node:", "npm:", "libs/"],
     not: ["libs/client/", "libs/gen/caseflow/cases/", "libs/gen/caseflow/audit/"],
     because: "a lib never names a service",
