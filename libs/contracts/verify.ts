@@ -21,7 +21,7 @@ import type {
 import { detailTypes, expectedDetails } from "./error-details.ts";
 import { fillForReplay, fillMetadata, type Given } from "./fill.ts";
 import { findMessage, findMethod } from "./find-uses.ts";
-import { compare, findMismatches, type MatchOptions, type Mismatch } from "./match.ts";
+import { compare, findMismatches, show, type MatchOptions, type Mismatch } from "./match.ts";
 import type { Replay, Replayed } from "./replay.ts";
 
 /** A provider that runs, and knows how it is brought into the states that contracts name. */
@@ -81,10 +81,12 @@ export async function verifyEvent(
   const events = (await provider.emitted(tenant)).map((bytes) => toJson(desc, fromBinary(desc, bytes)));
   const meant = events.filter((event) => findMismatches(which, event, options).length === 0);
   if (meant.length === 0) {
-    const nearest = events
-      .map((event) => findMismatches(which, event, options))
-      .toSorted((a, b) => a.length - b.length)[0];
-    return [`no such event among the ${events.length} emitted`, ...toLines(message, nearest ?? [])];
+    return Object.entries(which).map(([field, value]) => {
+      const fitting = events.filter(
+        (event) => findMismatches({ [field]: value }, event, options).length === 0,
+      );
+      return `${message} ${field}: ${fitting.length} of the ${events.length} emitted have ${show(fillForReplay({ [field]: value }, given)[field])}`;
+    });
   }
   return meant.flatMap((event) => toLines(message, findMismatches(fields, event, options)));
 }
