@@ -1,19 +1,29 @@
 /**
- * `npm run contracts`: runs the contracts' tests, which print the tables of verification and of versions. With `--update` the
- * contracts of our consumers are written anew from their tests first. Further arguments go to vitest.
+ * `npm run contracts`: runs the contracts' tests, which print the tables of verification and of versions. With `--update` our
+ * consumers' contracts are written anew from their tests first. With `--release VERSION`, instead, schemas and contracts are
+ * kept below `released/`, as what is out there from now on. Further arguments go to vitest.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { resolve } from "node:path";
+import { existsSync } from "node:fs";
+import { cp, mkdir } from "node:fs/promises";
+import { join } from "node:path";
 
-const root = resolve(import.meta.dirname, "..");
+import { buildImage } from "#libs/contracts/buf.ts";
+import { readContracts } from "#libs/contracts/read-contracts.ts";
+
+import { contractsFolder, protoFolder, releasedFolder, root } from "./product.ts";
+
 const args = process.argv.slice(2);
-const rest = args.filter((arg) => arg !== "--update");
-const update = rest.length < args.length;
-
-if (update)
-  await runTests({ CONTRACTS_UPDATE: "yes" }, ["contracts/", "--exclude=contracts/*.test.ts", ...rest]);
-await runTests({}, ["contracts/", ...rest]);
+if (args[0] === "--release") {
+  await release(args[1] ?? "");
+} else {
+  const rest = args.filter((arg) => arg !== "--update");
+  const update = rest.length < args.length;
+  if (update)
+    await runTests({ CONTRACTS_UPDATE: "yes" }, ["contracts/", "--exclude=contracts/*.test.ts", ...rest]);
+  await runTests({}, ["contracts/", ...rest]);
+}
 
 /** Ends this process when a test fails. */
 async function runTests(env: Record<string, string>, more: readonly string[]): Promise<void> {
@@ -24,4 +34,17 @@ async function runTests(env: Record<string, string>, more: readonly string[]): P
   });
   const [code] = await once(child, "close");
   if (code !== 0) process.exit(1);
+}
+
+/** What is released is never written again. */
+async function release(version: string): Promise<void> {
+  if (!/^\d+\.\d+\.\d+$/.test(version)) throw new Error("--release wants a version, such as 0.2.0");
+  const folder = join(releasedFolder, version);
+  if (existsSync(folder)) throw new Error(`${version} is released already`);
+  const contracts = await readContracts(contractsFolder);
+  await buildImage(protoFolder, join(releasedFolder, `${version}.binpb`));
+  for (const { consumer, provider } of contracts) {
+    await mkdir(join(folder, consumer), { recursive: true });
+    await cp(join(contractsFolder, consumer, `${provider}.json`), join(folder, consumer, `${provider}.json`));
+  }
 }

@@ -1,4 +1,3 @@
-import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 
 import { findBreaks, readImage } from "#libs/contracts/buf.ts";
@@ -6,6 +5,7 @@ import { type JudgedBreak, judgeBreaks } from "#libs/contracts/find-hurt.ts";
 import { readContracts } from "#libs/contracts/read-contracts.ts";
 
 import { contractsFolder, reasonEnums, releasedFolder } from "./product.ts";
+import { listReleases } from "./read-versions.ts";
 
 /** Schemas of others, as images name them: we do not guard them. */
 const vendored = ["buf", "google", "grpc"];
@@ -40,13 +40,4 @@ export function tellBreaks(breaks: readonly GateBreak[]): string {
       ...(hurts.length === 0 ? ["    hurts nobody who has a contract"] : []),
     ])
     .join("\n");
-}
-
-/** Versions that have an image, oldest first. Throws when there is none. */
-export async function listReleases(): Promise<readonly string[]> {
-  const versions = (await readdir(releasedFolder)).flatMap(
-    (name) => /^(\d+\.\d+\.\d+)\.binpb$/.exec(name)?.[1] ?? [],
-  );
-  if (versions.length === 0) throw new Error(`${releasedFolder} holds no <version>.binpb to compare with`);
-  return versions.toSorted((a, b) => a.localeCompare(b, "en", { numeric: true }));
 }

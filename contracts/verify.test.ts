@@ -1,19 +1,44 @@
-import { existsSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Contract } from "#libs/contracts/contract.ts";
 import { readContracts } from "#libs/contracts/read-contracts.ts";
 import { replayByConnect } from "#libs/contracts/replay-by-connect.ts";
 import { replayByGrpcJs } from "#libs/contracts/replay-by-grpc-js.ts";
 import { type Provider, verifyEvent, verifyInteraction } from "#libs/contracts/verify.ts";
 import { openView } from "#libs/contracts/view.ts";
 
+import type { VerifiedRow } from "./can-deploy.ts";
+import { contractsFolder } from "./product.ts";
 import { startAuditProvider } from "./provider-states/audit-provider.ts";
 import { startCaseProvider } from "./provider-states/case-provider.ts";
+import { listReleases, readRelease } from "./read-versions.ts";
 import { toTable } from "./support/table.ts";
 
-/** Every contract there is, each expectation by each way. */
-const verifications = (await readContracts(import.meta.dirname)).flatMap((contract) => {
+/** Contracts of the working tree, and of the last release what is put otherwise by now. */
+async function readLivingContracts(): Promise<readonly Contract[]> {
+  const present = await readContracts(contractsFolder);
+  const known = new Set(
+    present.flatMap(({ interactions, events }) => [...interactions, ...events].map(toText)),
+  );
+  const isNews = (expectation: object): boolean => !known.has(toText(expectation));
+  const release = await readRelease((await listReleases()).at(-1)!); // There is one.
+  const past = release.contracts.map((contract) => ({
+    ...contract,
+    consumer: `${contract.consumer}@${release.version}`,
+    interactions: contract.interactions.filter(isNews),
+    events: contract.events.filter(isNews),
+  }));
+  return [...present, ...past];
+}
+
+function toText(expectation: object): string {
+  return JSON.stringify(expectation);
+}
+
+/** Each expectation by each way. */
+const verifications = (await readLivingContracts()).flatMap((contract) => {
   const { consumer, provider, interactions, events } = contract;
   const view = openView(contract);
   const replays = { "connect-node": replayByConnect, "grpc-js": replayByGrpcJs };
@@ -66,20 +91,26 @@ test.each(verifications)(
 );
 
 test("every expectation was verified, and the table tells how", () => {
-  const rows = verifications.map((verification) => {
+  const rows = verifications.map((verification): VerifiedRow => {
     const { consumer, provider, way, expectation } = verification;
     const faults = results.get(keyOf(verification)) ?? ["never exercised"];
-    return [consumer, provider, way, expectation.name, faults.length === 0 ? "ok" : faults.join("; ")];
+    return { consumer, provider, way, expectation: expectation.name, faults };
   });
   const head = ["consumer", "provider", "by", "expectation", "result"];
-  process.stdout.write(`${toTable([head, ...rows])}\n`);
-  expect(rows.filter(([, , , , result]) => result !== "ok")).toEqual([]);
+  const body = rows.map(({ consumer, provider, way, expectation, faults }) => [
+    ...[consumer, provider, way, expectation],
+    faults.length === 0 ? "ok" : faults.join("; "),
+  ]);
+  process.stdout.write(`${toTable([head, ...body])}\n`);
+  const report = process.env["CONTRACTS_REPORT"];
+  if (report !== undefined) writeFileSync(report, JSON.stringify(rows));
+  expect(rows.filter(({ faults }) => faults.length > 0)).toEqual([]);
 });
 
-test.each(await readContracts(import.meta.dirname))(
+test.each(await readContracts(contractsFolder))(
   "the contract of $consumer with $provider has its test beside it, which keeps it up to date",
   ({ consumer, provider }) => {
-    expect(existsSync(join(import.meta.dirname, consumer, `${provider}.test.ts`))).toBe(true);
+    expect(existsSync(join(contractsFolder, consumer, `${provider}.test.ts`))).toBe(true);
   },
 );
 

@@ -1,5 +1,5 @@
 import { fromBinary, fromJson, toBinary, type JsonObject, type Registry } from "@bufbuild/protobuf";
-import { createValidator } from "@bufbuild/protovalidate";
+import { createValidator, type Validator } from "@bufbuild/protovalidate";
 
 import { compareView, type Incompatibility } from "./compare-view.ts";
 import type { Contract, Interaction } from "./contract.ts";
@@ -37,16 +37,22 @@ function findBrokenRules(
   const desc = provider.getMessage(input.typeName);
   if (desc === undefined) return []; // Told already.
   const bytes = toBinary(input, fromJson(input, fillWithExamples(call.request) as JsonObject));
-  const result = createValidator({ registry: provider, legacyRequired: true }).validate(
-    desc,
-    fromBinary(desc, bytes),
-  );
+  const result = validatorOf(provider).validate(desc, fromBinary(desc, bytes));
   if (result.kind === "valid") return [];
   if (result.kind === "error") throw result.error;
   return result.violations.map(({ field, message }) => ({
     element: `${desc.typeName}.${field.map((part) => ("name" in part ? part.name : "[]")).join(".")}`,
     problem: `the request of "${name}" is refused: ${message}`,
   }));
+}
+
+/** A validator reads the rules of a message once. */
+const validators = new WeakMap<Registry, Validator>();
+
+function validatorOf(registry: Registry): Validator {
+  const known = validators.get(registry) ?? createValidator({ registry, legacyRequired: true });
+  validators.set(registry, known);
+  return known;
 }
 
 function findUnknownReason(

@@ -8,11 +8,14 @@ import { findSchemaFaults } from "./json-schema.ts";
 const name = /^[a-z][a-z0-9-]{0,62}$/;
 
 /**
- * Reads every `<consumer>/<provider>.json` of a folder, by consumer and provider in order of name, and holds each to the
- * folder's `contract.schema.json`. Throws with all that is wrong of all files.
+ * Reads every `<consumer>/<provider>.json` of a folder, by consumer and provider in order of name, and holds each to
+ * `contract.schema.json`. Throws with all that is wrong of all files.
  */
-export async function readContracts(folder: string): Promise<readonly Contract[]> {
-  const schema = JSON.parse(await readFile(join(folder, "contract.schema.json"), "utf8"));
+export async function readContracts(
+  folder: string,
+  schemaFile = join(folder, "contract.schema.json"),
+): Promise<readonly Contract[]> {
+  const schema = JSON.parse(await readFile(schemaFile, "utf8"));
   const contracts: Contract[] = [];
   const faults: string[] = [];
   for (const consumer of await readdir(folder, { withFileTypes: true }).then(sorted)) {

@@ -5,6 +5,7 @@ import { NoStack } from "#libs/client/stack.ts";
 import { ConfigError } from "#libs/config/read-settings.ts";
 import { ErrorInfoSchema } from "#libs/gen/google/rpc/error_details_pb.ts";
 
+import { addCanDeployCommand } from "./can-deploy.ts";
 import { addCaseCommand } from "./case.ts";
 import { type CliConfig, readConfig } from "./config.ts";
 import { Failure } from "./failure.ts";
@@ -20,6 +21,7 @@ export function createProgram(config: CliConfig): Command {
   addTokenCommand(program, config);
   addCaseCommand(program, config);
   addMigrateCommand(program, config);
+  addCanDeployCommand(program);
   return program;
 }
 

@@ -21,6 +21,7 @@ test.each([
   ["services/case/rpc/a.ts", "../relay/b.ts"],
   ["services/case/main.test.ts", "./main.ts"],
   ["services/cli/token.ts", "#libs/client/b.ts"],
+  ["services/cli/can-deploy.ts", "#contracts/can-deploy.ts"],
   ["libs/client/a.ts", "#libs/gen/caseflow/cases/v1/case_pb.ts"],
   ["libs/rpc/a.ts", "#libs/gen/grpc/health/v1/health_pb.ts"],
   ["libs/contracts/a.ts", "#libs/gen/google/rpc/error_details_pb.ts"],
