@@ -33,7 +33,7 @@ const caseType = "permit";
 
 /** The portal that takes applications in. `url` and `token` are of the case service. */
 export function createIntakePortal(options: { readonly url: string; readonly token: string }): IntakePortal {
-  const cases = createCaseClient({ ...options, defaultTimeoutMs: deadlineMs });
+  const cases = createCaseClient({ ...options, limits: { defaultTimeoutMs: deadlineMs } });
   return {
     async handIn(application) {
       try {

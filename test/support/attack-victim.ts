@@ -4,6 +4,7 @@ import type { AuditedEvent } from "#libs/gen/caseflow/audit/v1/audit_service_pb.
 import { content, openCase, tenant as victim } from "./case-service.ts";
 import { makeEvent } from "./events.ts";
 import type { Pair } from "./pair.ts";
+import { bareLimits } from "./bare-limits.ts";
 
 /** Names and words that nobody but the victim uses, by what they are. */
 export const victims = {
@@ -35,7 +36,7 @@ export async function makeVictimsThings({ cases, audit }: Pair): Promise<Victims
     roles: ["caseworker", "supervisor"],
     onBehalfOf: victims["on behalf of"],
   });
-  await using client = createCaseClient({ url: cases.url, token });
+  await using client = createCaseClient({ url: cases.url, token, limits: bareLimits });
   const named = { headers: { "x-correlation-id": victims.correlation } };
   const created = await client.createCase(
     {

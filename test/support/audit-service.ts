@@ -5,6 +5,7 @@ import type { Config } from "#services/audit/config.ts";
 import { start } from "#services/audit/main.ts";
 import { cloneAuditDatabase, type TestDatabase } from "./databases.ts";
 import { createIssuer, type Issuer, type TokenOptions } from "./tokens.ts";
+import { bareLimits } from "./bare-limits.ts";
 
 export interface AuditServiceFixture extends AsyncDisposable {
   readonly url: string;
@@ -58,7 +59,9 @@ export async function startAuditService(
   );
   const clients = opened.use(new AsyncDisposableStack());
   const withToken = async (token: TokenOptions) =>
-    clients.use(createAuditClient({ url: service.url, token: await issuer.token(token) }));
+    clients.use(
+      createAuditClient({ url: service.url, token: await issuer.token(token), limits: bareLimits }),
+    );
   const running = opened.move();
   return {
     url: service.url,

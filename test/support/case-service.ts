@@ -11,6 +11,7 @@ import type { Config, RelayConfig } from "#services/case/config.ts";
 import { start } from "#services/case/main.ts";
 import { cloneCaseDatabase, type CaseDatabase } from "./databases.ts";
 import { createIssuer, type Issuer } from "./tokens.ts";
+import { bareLimits } from "./bare-limits.ts";
 
 /** The people of the tests, each with the role they act in. */
 export const people = {
@@ -112,7 +113,11 @@ export async function startCaseService(
       const client =
         known.get(key) ??
         clients.use(
-          createCaseClient({ url: service.url, token: await token(person, of), defaultTimeoutMs: callMs }),
+          createCaseClient({
+            url: service.url,
+            token: await token(person, of),
+            limits: { ...bareLimits, defaultTimeoutMs: callMs },
+          }),
         );
       known.set(key, client);
       return client;

@@ -14,6 +14,7 @@ import type { CaseDatabase, TestDatabase } from "./databases.ts";
 import { startServiceProcess, type ServiceProcess } from "./service-process.ts";
 import { openSuperuser } from "./superuser.ts";
 import type { Issuer } from "./tokens.ts";
+import { bareLimits } from "./bare-limits.ts";
 
 const deathMs = 10_000;
 
@@ -84,7 +85,8 @@ export async function startProcessVictim(
       async as(person, tenant = "acme") {
         const key = `${url()} ${person} ${tenant}`;
         const token = await issuer.token({ tenant, sub: person, roles: people[person] });
-        const client = known.get(key) ?? clients.use(createCaseClient({ url: url(), token }));
+        const client =
+          known.get(key) ?? clients.use(createCaseClient({ url: url(), token, limits: bareLimits }));
         known.set(key, client);
         return client;
       },
@@ -121,7 +123,8 @@ export async function startAuditProcessVictim(
     victim: {
       proxy,
       async source() {
-        const client = known.get(url()) ?? clients.use(createAuditClient({ url: url(), token }));
+        const client =
+          known.get(url()) ?? clients.use(createAuditClient({ url: url(), token, limits: bareLimits }));
         known.set(url(), client);
         return client;
       },
