@@ -1,7 +1,8 @@
-import { Code, createContextValues, createHandlerContext } from "@connectrpc/connect";
+import { Code, createClient, createContextValues, createHandlerContext } from "@connectrpc/connect";
 import { expect, test } from "vitest";
 
 import { Health } from "#libs/gen/grpc/health/v1/health_pb.ts";
+import { ServerReflection } from "#libs/gen/grpc/reflection/v1/reflection_pb.ts";
 
 import { remainingMs } from "./deadline.ts";
 import { startedAtKey } from "./request-context.ts";
@@ -34,7 +35,16 @@ test.each([
 test("a call whose time is up when it arrives does not reach its handler", async () => {
   const reached: unknown[] = [];
   await using server = await serveForTest({
-    routes: (router) => router.service(Health, { check: (request) => (reached.push(request), {}) }),
+    routes(router) {
+      router.service(Health, { check: (request) => (reached.push(request), {}) });
+      router.service(ServerReflection, {
+        // A stream's handler begins before anything is read.
+        async *serverReflectionInfo() {
+          reached.push("stream");
+          yield {};
+        },
+      });
+    },
   });
   for (const headers of [{ "connect-timeout-ms": "0" }, { "grpc-timeout": "0m" }]) {
     const type = "grpc-timeout" in headers ? "application/grpc-web+json" : "application/json";
@@ -45,10 +55,16 @@ test("a call whose time is up when it arrives does not reach its handler", async
       body,
     });
   }
-  await server.line(2);
-  expect(server.lines.map(({ code }) => code)).toEqual(["deadline_exceeded", "deadline_exceeded"]);
+  using client = connectForTest(server.url);
+  const { serverReflectionInfo } = createClient(ServerReflection, client.transport);
+  const answers = serverReflectionInfo(noMessages(), { headers: { "grpc-timeout": "0m" } });
+  await expect(answers[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: Code.DeadlineExceeded });
+  await server.line(3);
+  expect(server.lines.map(({ code }) => code)).toEqual(Array.from({ length: 3 }, () => "deadline_exceeded"));
   expect(reached).toEqual([]);
 });
+
+async function* noMessages(): AsyncIterable<Record<string, never>> {}
 
 test("a deadline too far away for any timer is none, instead of being there at once", async () => {
   const left: (number | undefined)[] = [];
