@@ -24,8 +24,8 @@ export interface RawAnswer {
 
 export type SendRequest = (url: string, request: RawRequest) => Promise<RawAnswer>;
 
-/** For an answer or for the end of a connection. */
-const answerMs = 20_000;
+/** For an answer or for the end of a connection: what takes longer hangs, also on a machine with twenty busy processes. */
+const answerMs = 60_000;
 const noAnswer: RawAnswer = { status: 0, headers: {}, trailers: {}, body: Buffer.alloc(0) };
 
 /** Sends one request over a HTTP/2 connection of its own, once both sides know each other's limits. */
