@@ -143,7 +143,7 @@ test("writes that cross each other's cases and request ids never deadlock", asyn
     const requestIds = [randomUUID(), randomUUID()];
     // Each request id goes to both cases at once, and each case gets both.
     const outcomes = await Promise.all(
-      Array.from({ length: 16 }, (_, index) => {
+      Array.from({ length: 24 }, (_, index) => {
         const caseId = caseIds[(index >> 1) % 2]!;
         const requestId = requestIds[index % 2]!;
         const update = { requestId, caseId, content, updateMask: { paths: ["title"] } };
