@@ -107,6 +107,13 @@ describe("a consumer's test fails, also when the consumer swallows the error, on
     ).rejects.toThrow("ServerReflectionInfo was called, which the provider does not have");
   });
 
+  test("a field of the request that is not agreed", async () => {
+    const bare = { ...check, call: { ...check.call, request: {} } };
+    const call = (client: Client<typeof Health>) =>
+      client.check({ service: "a.B" }, asAgreed).catch(() => undefined);
+    await expect(expectOf([bare], call)).rejects.toThrow('request service: is not expected: "a.B"');
+  });
+
   test("an expectation that is never called for", async () => {
     const other = { ...check, name: "another", call: { ...check.call, request: { service: "a.C" } } };
     await expect(
