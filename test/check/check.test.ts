@@ -12,6 +12,7 @@ const copied = [
   "proto",
   "services",
   "test/check",
+  "test/support",
   "package.json",
   "tsconfig.json",
   ".oxlintrc.json",
