@@ -1,18 +1,21 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { CaseClient } from "#libs/client/case-client.ts";
-import { caseStates, type CaseState } from "#services/case/domain/case.ts";
-import { transitions } from "#services/case/domain/transitions.ts";
+import { CaseState as CaseStateMessage } from "#libs/gen/caseflow/cases/v1/case_pb.ts";
+import { caseStates, type Action, type CaseState } from "#services/case/domain/case.ts";
+import { isAllowed, transitions } from "#services/case/domain/transitions.ts";
 import { readState } from "#services/case/rpc/messages.ts";
 import {
   content,
   openCase,
+  setPolicy,
   startCaseService,
+  tenant,
   type CaseServiceFixture,
   type PersonName,
 } from "./support/case-service.ts";
-import { placeCase } from "./support/place-case.ts";
 import { refusalOf } from "./support/reason-of.ts";
+import { openSuperuser } from "./support/superuser.ts";
 import { rowDigests } from "./support/row-digests.ts";
 
 let cases: CaseServiceFixture;
@@ -21,15 +24,31 @@ beforeAll(async () => {
 });
 afterAll(() => cases[Symbol.asyncDispose]());
 
+const requiring = { 1: "permit", 2: "two_person_permit" } as const;
+type ApprovalsRequired = keyof typeof requiring;
+
+beforeAll(async () => {
+  await setPolicy(cases, requiring[2]);
+});
+
 interface Write {
   readonly requestId: string;
   readonly caseId: string;
 }
+type Call = (client: CaseClient, write: Write) => Promise<unknown>;
 
-/** Each action that is built, by the person who may do it. */
+const reason = "because";
+const founded = { reason, legalBasis: "Act 1, s. 2" };
+const legalAuthority = "Act 1, s. 3";
+const targets: Partial<Record<CaseState, CaseStateMessage>> = { rejected: CaseStateMessage.APPROVED };
+
+/** Each action, by the person who may do it, in whatever state. */
 const calls: Record<
-  string,
-  { readonly by: PersonName; readonly call: (client: CaseClient, write: Write) => Promise<unknown> }
+  Exclude<Action, "create" | "place_hold" | "release_hold" | "erase">,
+  {
+    readonly by: PersonName;
+    readonly call: (client: CaseClient, write: Write, state: CaseState) => Promise<unknown>;
+  }
 > = {
   update: {
     by: "caseworker",
@@ -42,72 +61,179 @@ const calls: Record<
   },
   start_review: { by: "reviewer", call: (client, write) => client.startReview(write) },
   approve: { by: "reviewer", call: (client, write) => client.approveCase(write) },
-  reject: { by: "reviewer", call: (client, write) => client.rejectCase({ ...write, reason: "no" }) },
+  reject: { by: "reviewer", call: (client, write) => client.rejectCase({ ...write, reason }) },
+  appeal: { by: "colleague", call: (client, write) => client.appealCase({ ...write, grounds: "unfair" }) },
+  start_appeal_review: { by: "judge", call: (client, write) => client.startAppealReview(write) },
+  approve_appeal: { by: "judge", call: (client, write) => client.approveAppeal({ ...write, reason }) },
+  reject_appeal: { by: "judge", call: (client, write) => client.rejectAppeal({ ...write, reason }) },
+  override: {
+    by: "supervisor",
+    call: (client, write, state) =>
+      client.overrideDecision({
+        ...write,
+        targetState: targets[state] ?? CaseStateMessage.REJECTED,
+        reason,
+        legalAuthority,
+      }),
+  },
   close: { by: "supervisor", call: (client, write) => client.closeCase(write) },
 };
 
-/** How to get a case into each state: by methods as far as they are built, then by entries written by hand. */
-const ways: Record<
-  CaseState,
-  { readonly until: Parameters<typeof openCase>[1]; readonly onwards: readonly CaseState[] }
-> = {
-  draft: { until: "draft", onwards: [] },
-  submitted: { until: "assigned", onwards: [] },
-  under_review: { until: "under_review", onwards: [] },
-  approved: { until: "approved", onwards: [] },
-  rejected: { until: "rejected", onwards: [] },
-  appealed: { until: "approved", onwards: ["appealed"] },
-  appeal_under_review: { until: "approved", onwards: ["appealed", "appeal_under_review"] },
-  appeal_approved: { until: "approved", onwards: ["appealed", "appeal_under_review", "appeal_approved"] },
-  appeal_rejected: { until: "rejected", onwards: ["appealed", "appeal_under_review", "appeal_rejected"] },
-  closed: { until: "closed", onwards: [] },
-};
-
-async function placedIn(state: CaseState): Promise<string> {
-  const caseId = await openCase(cases, ways[state].until);
-  await placeCase(cases.database.superuserUrl, caseId, ways[state].onwards);
-  return caseId;
+/** Where a case is taken by methods, each step by whom it takes. */
+function placedIn(state: CaseState, approvals: ApprovalsRequired = 1): Promise<string> {
+  return openCase(cases, state === "submitted" ? "assigned" : state, tenant, requiring[approvals]);
 }
 
-describe.each(caseStates)("a case that is %s", (state) => {
-  test.each(Object.entries(calls))(
-    "answers %s as the state table says; a refusal writes no row anywhere",
-    async (action, { by, call }) => {
-      const caseId = await placedIn(state);
-      const client = await cases.as(by);
-      const before = await rowDigests(cases.database.superuserUrl);
+/** What the case answers now, and whether it wrote a row anywhere. */
+async function outcomeOf(run: () => Promise<unknown>): Promise<{ outcome: string; wrote: boolean }> {
+  const before = await rowDigests(cases.database.superuserUrl);
+  const outcome = await refusalOf(run());
+  const after = await rowDigests(cases.database.superuserUrl);
+  return { outcome, wrote: JSON.stringify(after) !== JSON.stringify(before) };
+}
+
+async function stateOf(caseId: string): Promise<CaseState> {
+  const { case: found } = await (await cases.as("auditor")).getCase({ caseId });
+  return readState(found!.state);
+}
+
+const product = caseStates.flatMap((state) => ([1, 2] as const).map((approvals) => ({ state, approvals })));
+
+describe.each(product)("a case that is $state and wants $approvals approvals", ({ state, approvals }) => {
+  const allowed = Object.entries(calls).filter(([action]) => isAllowed(state, action as Action)); // Its own keys.
+  const refused = Object.entries(calls).filter(([action]) => !isAllowed(state, action as Action));
+
+  test.each(allowed.map(([action, { by, call }]) => ({ action, by, call })))(
+    "answers $action as the state table says",
+    async ({ action, by, call }) => {
+      const caseId = await placedIn(state, approvals);
+      await call(await cases.as(by), { requestId: randomUUID(), caseId }, state);
       const row = transitions.find((t) => t.from === state && t.action === action);
-
-      const outcome = await refusalOf(call(client, { requestId: randomUUID(), caseId }));
-
-      const after = await rowDigests(cases.database.superuserUrl);
-      if (row) {
-        expect(outcome).toBe("accepted");
-        expect(after).not.toEqual(before);
-        const { case: moved } = await client.getCase({ caseId });
-        expect(row.to).toContain(readState(moved!.state));
-      } else {
-        expect(outcome).toBe("FailedPrecondition INVALID_TRANSITION");
-        expect(after).toEqual(before);
-      }
+      expect(row?.to).toContain(await stateOf(caseId));
     },
   );
+
+  test("refuses every other action and writes no row anywhere", async () => {
+    const caseId = await placedIn(state, approvals);
+    const before = await rowDigests(cases.database.superuserUrl);
+    for (const [action, { by, call }] of refused) {
+      const outcome = refusalOf(call(await cases.as(by), { requestId: randomUUID(), caseId }, state));
+      expect(await outcome, action).toBe("FailedPrecondition INVALID_TRANSITION");
+    }
+    expect(await rowDigests(cases.database.superuserUrl)).toEqual(before);
+  });
+
+  test("lets a hold, its release and an erasure leave its state alone", async () => {
+    const caseId = await placedIn(state, approvals);
+    const admin = await cases.admin();
+    for (const method of ["placeHold", "releaseHold", "eraseCase"] as const) {
+      const { case: found } = await admin[method]({ caseId, requestId: randomUUID(), ...founded });
+      expect(readState(found!.state), method).toBe(state);
+    }
+  });
 });
 
-test.each<[string, string, PersonName, CaseState, (client: CaseClient, write: Write) => Promise<unknown>]>([
+test("two people approve where two must; the second decides", async () => {
+  const caseId = await placedIn("under_review", 2);
+  const approve = async (person: PersonName) => {
+    const client = await cases.as(person);
+    return outcomeOf(() => client.approveCase({ caseId, requestId: randomUUID() }));
+  };
+  const accepted = { outcome: "accepted", wrote: true };
+  const refused = (why: string) => ({ outcome: `FailedPrecondition ${why}`, wrote: false });
+  expect(await approve("reviewer")).toEqual(accepted);
+  expect(await stateOf(caseId)).toBe("under_review");
+  expect(await approve("reviewer")).toEqual(refused("ALREADY_APPROVED"));
+  expect(await approve("reviewer2")).toEqual(accepted);
+  expect(await stateOf(caseId)).toBe("approved");
+
+  await using superuser = await openSuperuser(cases.database.superuserUrl);
+  const { rows } = await superuser.query(
+    "SELECT approver_id, count(*) OVER (PARTITION BY decision_hash)::int AS same FROM approvals WHERE case_id = $1 ORDER BY version",
+    [caseId],
+  );
+  expect(rows).toEqual([
+    { approver_id: "reviewer", same: 2 },
+    { approver_id: "reviewer2", same: 2 },
+  ]);
+});
+
+test("whoever started a review does not give the last of two approvals", async () => {
+  const caseId = await placedIn("under_review", 2);
+  const write = () => ({ caseId, requestId: randomUUID() });
+  await (await cases.as("reviewer2")).approveCase(write());
+  const starter = await cases.as("reviewer");
+  expect(await outcomeOf(() => starter.approveCase(write()))).toEqual({
+    outcome: "FailedPrecondition NOT_INDEPENDENT",
+    wrote: false,
+  });
+  await (await cases.as("judge")).approveCase(write());
+  expect(await stateOf(caseId)).toBe("approved");
+});
+
+test.each([
+  ["approved", CaseStateMessage.REJECTED, "rejected"],
+  ["rejected", CaseStateMessage.APPROVED, "approved"],
+] as const)("two supervisors override a case that is %s", async (from, targetState, to) => {
+  const caseId = await placedIn(from);
+  const override = async (person: PersonName, change: object = {}) => {
+    const client = await cases.as(person);
+    const write = { caseId, requestId: randomUUID(), targetState, reason, legalAuthority, ...change };
+    return refusalOf(client.overrideDecision(write));
+  };
+  expect(await override("supervisor")).toBe("accepted");
+  expect(await stateOf(caseId)).toBe(from);
+  expect(await override("supervisor")).toBe("FailedPrecondition ALREADY_APPROVED");
+  expect(await override("supervisor2", { reason: "another" })).toBe("accepted");
+  expect(await stateOf(caseId)).toBe(from);
+  expect(await override("supervisor", { reason: "another" })).toBe("accepted");
+  expect(await stateOf(caseId)).toBe(to);
+
+  const auditor = await cases.as("auditor");
+  const { case: found } = await auditor.getCase({ caseId });
+  expect(found).toMatchObject({
+    overriderIds: ["supervisor2", "supervisor"],
+    firstDecision: CaseStateMessage[from === "approved" ? "APPROVED" : "REJECTED"],
+  });
+  const { entries } = await auditor.getCaseHistory({ caseId });
+  expect(
+    entries.slice(-3).map(({ eventType, actor, legalAuthority: law }) => [eventType, actor?.id, law]),
+  ).toEqual([
+    ["caseflow.case.override_proposed", "supervisor", legalAuthority],
+    ["caseflow.case.override_proposed", "supervisor2", legalAuthority],
+    ["caseflow.case.overridden", "supervisor", legalAuthority],
+  ]);
+});
+
+test("an appeal appends: the first decision stays readable, also once the case is closed", async () => {
+  const caseId = await placedIn("appeal_rejected");
+  await (await cases.as("supervisor")).closeCase({ caseId, requestId: randomUUID() });
+  const auditor = await cases.as("auditor");
+  const { case: found } = await auditor.getCase({ caseId });
+  expect(found).toMatchObject({
+    state: CaseStateMessage.CLOSED,
+    firstDecision: CaseStateMessage.REJECTED,
+    rejecterId: "reviewer",
+    appeal: { appellantId: "caseworker", reviewerId: "judge", outcome: CaseStateMessage.APPEAL_REJECTED },
+  });
+  const { entries } = await auditor.getCaseHistory({ caseId });
+  expect(entries.find(({ toState }) => toState === CaseStateMessage.REJECTED)?.reason).not.toBe("");
+});
+
+test.each<[string, string, PersonName, CaseState, Call]>([
   [
     "PermissionDenied FORBIDDEN",
     "an update by another caseworker",
     "colleague",
     "draft",
-    calls["update"]!.call,
+    (client, write) => calls.update.call(client, write, "draft"),
   ],
   [
     "FailedPrecondition REVIEWER_REQUIRED",
     "a review start by another reviewer",
     "reviewer2",
     "submitted",
-    calls["start_review"]!.call,
+    (client, write) => client.startReview(write),
   ],
   [
     "FailedPrecondition REASON_REQUIRED",
@@ -152,18 +278,39 @@ test.each<[string, string, PersonName, CaseState, (client: CaseClient, write: Wr
     (client, write) => client.updateCase({ ...write, content }),
   ],
   [
-    "Unimplemented (no reason)",
-    "an appeal, which is not built",
+    "FailedPrecondition REASON_REQUIRED",
+    "an appeal without grounds",
     "caseworker",
     "approved",
-    (client, write) => client.appealCase({ ...write, grounds: "g" }),
+    (client, write) => client.appealCase(write),
   ],
-])("%s answers %s and writes no row anywhere", async (reason, _name, person, state, call) => {
+  [
+    "FailedPrecondition NOT_INDEPENDENT",
+    "an appeal review by the reviewer",
+    "reviewer",
+    "appealed",
+    (client, write) => client.startAppealReview(write),
+  ],
+  [
+    "FailedPrecondition REVIEWER_REQUIRED",
+    "a decision of an appeal by another reviewer",
+    "reviewer2",
+    "appeal_under_review",
+    (client, write) => client.approveAppeal({ ...write, reason }),
+  ],
+  [
+    "FailedPrecondition REASON_REQUIRED",
+    "an override without a legal authority",
+    "supervisor",
+    "approved",
+    (client, write) => client.overrideDecision({ ...write, targetState: CaseStateMessage.REJECTED, reason }),
+  ],
+])("%s answers %s and writes no row anywhere", async (outcome, _name, person, state, call) => {
   const caseId = await placedIn(state);
   const client = await cases.as(person);
   const before = await rowDigests(cases.database.superuserUrl);
 
-  expect(await refusalOf(call(client, { requestId: randomUUID(), caseId }))).toBe(reason);
+  expect(await refusalOf(call(client, { requestId: randomUUID(), caseId }))).toBe(outcome);
 
   expect(await rowDigests(cases.database.superuserUrl)).toEqual(before);
 });

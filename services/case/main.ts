@@ -7,10 +7,12 @@ import { runService } from "#libs/service/run-service.ts";
 import { serve } from "#libs/service/serve.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import { createChangeCase } from "./application/change-case.ts";
+import { createPolicies } from "./application/policies.ts";
 import { createReadCases } from "./application/read-cases.ts";
 import { readConfig, type Config } from "./config.ts";
 import { createAnnouncer } from "./relay/announce.ts";
 import { openRelay } from "./rpc/open-relay.ts";
+import { createCaseAdminService } from "./rpc/case-admin-service.ts";
 import { createCaseService } from "./rpc/case-service.ts";
 import { encodeEvent } from "./rpc/event-codec.ts";
 import { codeByReason } from "./rpc/reason-codes.ts";
@@ -47,8 +49,10 @@ export async function start(
     config.relay !== undefined
       ? opened.use(openRelay(config.relay, log, now))
       : opened.use(createAnnouncer(pool, log));
+  const writing = { pool, now, encodeEvent, onCommitted: () => outbox.wake() };
   const application = {
-    changeCase: createChangeCase({ pool, now, encodeEvent, onCommitted: () => outbox.wake() }),
+    changeCase: createChangeCase(writing),
+    policies: createPolicies(writing),
     readCases: createReadCases(pool),
   };
   const serving = opened.use(
@@ -58,7 +62,7 @@ export async function start(
       services: [CaseService, CaseAdminService],
       routes: (router) => {
         router.service(CaseService, createCaseService(application));
-        router.service(CaseAdminService, {});
+        router.service(CaseAdminService, createCaseAdminService(application));
       },
       codeByReason,
       probe: (signal) => probeDatabase(pool, signal),

@@ -1,5 +1,6 @@
 import type pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { changingColumns } from "#services/case/store/case-columns.ts";
 import { databaseRoles, withDatabase } from "#services/local/databases.ts";
 import { openAttackSession, type AttackSession } from "../support/attack-session.ts";
 import { cloneAuditDatabase, cloneCaseDatabase, type TestDatabase } from "../support/databases.ts";
@@ -8,14 +9,20 @@ import { openSuperuser } from "../support/superuser.ts";
 
 expectNoLeaks();
 
+const names = (columns: readonly { readonly name: string }[]) => columns.map(({ name }) => name);
+
 /** All that anybody but the owner may do: what is not here is refused. */
 const allowed = {
   case: [
-    "case_app: SELECT, INSERT, UPDATE cases",
+    "case_app: SELECT, INSERT cases",
+    `case_app: UPDATE(${names(changingColumns).concat("version").toSorted().join(", ")}) cases`,
     "case_app: SELECT, INSERT case_contents",
+    "case_app: UPDATE(content, salt) case_contents",
+    "case_app: SELECT, INSERT case_policies",
     "case_app: SELECT, INSERT audit_entries",
     "case_app: SELECT, INSERT approvals",
     "case_app: SELECT, INSERT recorded_answers",
+    "case_app: UPDATE(answer, expires_at) recorded_answers",
     "case_app: INSERT outbox",
     "case_relay: SELECT, DELETE outbox",
     "case_relay: SELECT, INSERT, DELETE dead_letters",

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { v7 } from "uuid";
-import type { Case } from "#services/case/domain/case.ts";
+import { builtInPolicy, type Case } from "#services/case/domain/case.ts";
 import { findAppliedRequest } from "#services/case/store/answers.ts";
 import { listCases, loadCase } from "#services/case/store/cases.ts";
 import { listEntries } from "#services/case/store/history.ts";
@@ -12,6 +12,7 @@ import {
   pendingEvents,
   removeDelivered,
 } from "#services/case/store/outbox.ts";
+import { loadPolicy, savePolicy, type NewPolicy } from "#services/case/store/policies.ts";
 import { saveTransition, type NewTransition } from "#services/case/store/save-transition.ts";
 import type { Attack } from "./attack-statements.ts";
 
@@ -66,6 +67,9 @@ export function caseAttacks({
     app("findAppliedRequest", (tenantId) => findAppliedRequest(tenantId, principalId, requestId, new Date())),
     app("listEntries", (tenantId) => listEntries(tenantId, draft.id, 0, 100)),
     app("saveTransition", (tenantId) => saveTransition(updateOf(draft, tenantId, lane))),
+    app("saveTransition of an erasure", (tenantId) => saveTransition(erasureOf(draft, tenantId, lane))),
+    app("loadPolicy", (tenantId) => loadPolicy(tenantId, "permit")),
+    app("savePolicy", (tenantId) => savePolicy(policyOf(tenantId, lane))),
     app("saveTransition of a new case", (tenantId) => saveTransition(creationOf(draft, tenantId, lane))),
     relay("nextPendingLane", () => nextPendingLane(lane - 1)),
     relay("nextPendingTenant", () => nextPendingTenant(lane, "")),
@@ -86,6 +90,25 @@ function updateOf(draft: Case, tenantId: string, lane: number): NewTransition {
   };
 }
 
+function erasureOf(draft: Case, tenantId: string, lane: number): NewTransition {
+  return {
+    ...transitionOf(tenantId, lane),
+    next: { ...draft, version: draft.version + 1, erased: true, content: undefined },
+    action: "erase",
+  };
+}
+
+function policyOf(tenantId: string, lane: number): NewPolicy {
+  return {
+    ...transitionOf(tenantId, lane),
+    action: "set_policy",
+    fromState: undefined,
+    caseType: "attacked",
+    subjectId: v7(),
+    policy: { ...builtInPolicy, version: 1 },
+  };
+}
+
 function creationOf(draft: Case, tenantId: string, lane: number): NewTransition {
   return {
     ...transitionOf(tenantId, lane),
@@ -101,6 +124,9 @@ function transitionOf(tenantId: string, lane: number): Omit<NewTransition, "next
     tenantId,
     fromState: "draft",
     principalId: "mallory",
+    onBehalfOf: undefined,
+    spokeBefore: false,
+    completes: undefined,
     requestId: v7(),
     requestHash: Buffer.alloc(32),
     answer: event,

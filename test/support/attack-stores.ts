@@ -4,7 +4,7 @@ import { startAuditService } from "./audit-service.ts";
 import { auditAttacks } from "./attack-audit-statements.ts";
 import { caseAttacks } from "./attack-case-statements.ts";
 import type { Attack } from "./attack-statements.ts";
-import { openCase, startCaseService, tenant as victim } from "./case-service.ts";
+import { openCase, setPolicy, startCaseService, tenant as victim } from "./case-service.ts";
 import { cloneAuditDatabase, cloneCaseDatabase, type TestDatabase } from "./databases.ts";
 import { makeChain } from "./events.ts";
 import { openSuperuser } from "./superuser.ts";
@@ -28,7 +28,9 @@ export async function fillCaseStore(): Promise<AttackedStore> {
     for (const tenant of [victim, attacker]) {
       await openCase(cases, "closed", tenant);
       await openCase(cases, "draft", tenant);
+      await setPolicy(cases, "permit", tenant);
     }
+    await setPolicy(cases, "permit", victim);
   }
   const superuser = opened.use(await openSuperuser(database.superuserUrl));
   await superuser.query(

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { createCaseClient } from "#libs/client/case-client.ts";
 import type { AuditedEvent } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
-import { content, openCase, tenant as victim } from "./case-service.ts";
+import { content, openCase, setPolicy, tenant as victim } from "./case-service.ts";
 import { makeEvent } from "./events.ts";
 import type { Pair } from "./pair.ts";
 import { bareLimits } from "./bare-limits.ts";
@@ -52,6 +52,8 @@ export async function makeVictimsThings({ cases, audit }: Pair): Promise<Victims
   const supervisor = await cases.as("supervisor");
   await supervisor.assignReviewer({ requestId: randomUUID(), caseId, reviewerId: victims.reviewer });
 
+  await setPolicy(cases, victims.type, victim);
+
   const source = await audit.source([victims.source]);
   const told = makeEvent({ source: victims.source, type: victims["type of event"], tenantId: victim });
   await source.recordEvents({ events: [told.bytes] });
@@ -65,11 +67,14 @@ export function namesOf(
 ): Record<string, string | number> {
   const { title: _, ...names } = victims;
   const ofClosed = events.flatMap(({ event }) => (event?.subject === closed ? [event] : []));
+  const ofPolicy = events.flatMap(({ event }) => (event?.type === "caseflow.policy.set" ? [event] : []));
   return {
     closed,
     "assigned in capitals": assigned.toUpperCase(),
     event: ofClosed[0]?.eventId ?? "",
-    ...Object.fromEntries(ofClosed.map(({ type, requestId }) => [`request of ${type}`, requestId])),
+    ...Object.fromEntries(
+      [...ofClosed, ...ofPolicy].map(({ type, requestId }) => [`request of ${type}`, requestId]),
+    ),
     ...names,
     "leaf index": events.length - 1,
   };

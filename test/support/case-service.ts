@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import { createCaseAdminClient, type CaseAdminClient } from "#libs/client/case-admin-client.ts";
 import { createCaseClient, type CaseClient } from "#libs/client/case-client.ts";
 import type { CaseContentSchema } from "#libs/gen/caseflow/cases/v1/case_pb.ts";
 import { createLog } from "#libs/telemetry/log.ts";
@@ -19,7 +20,11 @@ export const people = {
   colleague: ["caseworker"],
   reviewer: ["reviewer"],
   reviewer2: ["reviewer"],
+  judge: ["reviewer"],
   supervisor: ["supervisor"],
+  supervisor2: ["supervisor"],
+  operator: ["operator"],
+  importer: ["importer"],
   auditor: ["auditor"],
   everything: ["caseworker", "reviewer", "supervisor"],
 } as const;
@@ -32,6 +37,8 @@ export interface CaseServiceFixture extends AsyncDisposable {
   readonly issuer: Issuer;
   /** A client for one of the people, made once; of tenant `acme` unless another is named. */
   as(person: PersonName, tenant?: string): Promise<CaseClient>;
+  /** The administration, for the operator. */
+  admin(tenant?: string): Promise<CaseAdminClient>;
   token(person: PersonName, tenant?: string): Promise<string>;
 }
 
@@ -99,6 +106,7 @@ export async function startCaseService(
   );
   const clients = opened.use(new AsyncDisposableStack());
   const known = new Map<string, CaseClient>();
+  const admins = new Map<string, CaseAdminClient>();
   const token = (person: PersonName, of = tenant): Promise<string> =>
     issuer.token({ tenant: of, sub: person, roles: people[person] });
   const running = opened.move();
@@ -122,6 +130,13 @@ export async function startCaseService(
       known.set(key, client);
       return client;
     },
+    async admin(of = tenant) {
+      const client =
+        admins.get(of) ??
+        clients.use(createCaseAdminClient({ url: service.url, token: await token("operator", of) }));
+      admins.set(of, client);
+      return client;
+    },
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
 }
@@ -139,35 +154,76 @@ export async function writeRelayToken(issuer: Issuer): Promise<string> {
   return path;
 }
 
-/** Takes a new case as far as `until`, each step by whom it takes; returns its id. */
+/** Sets the rules of a case type: two people approve, unless said otherwise. */
+export async function setPolicy(
+  cases: CaseServiceFixture,
+  caseType: string,
+  of = tenant,
+  policy = { approvalsRequired: 2, appealWindowDays: 30 },
+): Promise<void> {
+  const admin = await cases.admin(of);
+  await admin.setCasePolicy({ requestId: randomUUID(), caseType, policy, reason: "four eyes" });
+}
+
+/** How far a case is taken: the states, and where the reviewer is named, in the order in which they come. */
+export type Stage =
+  | "draft"
+  | "submitted"
+  | "assigned"
+  | "under_review"
+  | "approved"
+  | "rejected"
+  | "appealed"
+  | "appeal_under_review"
+  | "appeal_approved"
+  | "appeal_rejected"
+  | "closed";
+
+/**
+ * Takes a new case as far as `until`, each step by whom it takes; returns its id. Where two approvals are required, of
+ * which the first is not by whoever started the review, two people approve.
+ */
 export async function openCase(
   cases: Pick<CaseServiceFixture, "as">,
-  until: "draft" | "submitted" | "assigned" | "under_review" | "approved" | "rejected" | "closed" = "draft",
+  until: Stage = "draft",
   of = tenant,
+  caseType = "permit",
 ): Promise<string> {
   const write = (caseId: string) => ({ caseId, requestId: randomUUID() });
   const caseworker = await cases.as("caseworker", of);
-  const created = await caseworker.createCase({ requestId: randomUUID(), caseType: "permit", content });
-  const id = created.case!.caseId;
-  const reviewer = await cases.as("reviewer", of);
-  const supervisor = await cases.as("supervisor", of);
-  const steps: readonly [typeof until, () => Promise<unknown>][] = [
+  const created = await caseworker.createCase({ requestId: randomUUID(), caseType, content });
+  const { caseId: id, approvalsRequired } = created.case!;
+  const [reviewer, reviewer2, judge, supervisor] = await Promise.all(
+    (["reviewer", "reviewer2", "judge", "supervisor"] as const).map((person) => cases.as(person, of)),
+  );
+  const reason = "it follows from the file";
+  const approve = async () => {
+    await reviewer!.approveCase(write(id));
+    if (approvalsRequired === 2) await reviewer2!.approveCase(write(id));
+  };
+  const rejects = until === "rejected" || until === "appeal_rejected";
+  const steps: readonly [Stage, () => Promise<unknown>][] = [
     ["draft", async () => {}],
     ["submitted", () => caseworker.submitCase(write(id))],
-    ["assigned", () => supervisor.assignReviewer({ ...write(id), reviewerId: "reviewer" })],
-    ["under_review", () => reviewer.startReview(write(id))],
-    [
-      until === "rejected" ? "rejected" : "approved",
-      () =>
-        until === "rejected"
-          ? reviewer.rejectCase({ ...write(id), reason: "no" })
-          : reviewer.approveCase(write(id)),
-    ],
-    ["closed", () => supervisor.closeCase(write(id))],
+    ["assigned", () => supervisor!.assignReviewer({ ...write(id), reviewerId: "reviewer" })],
+    ["under_review", () => reviewer!.startReview(write(id))],
+    rejects ? ["rejected", () => reviewer!.rejectCase({ ...write(id), reason })] : ["approved", approve],
+    ["appealed", () => caseworker.appealCase({ ...write(id), grounds: "unfair" })],
+    ["appeal_under_review", () => judge!.startAppealReview(write(id))],
+    rejects
+      ? ["appeal_rejected", () => judge!.rejectAppeal({ ...write(id), reason })]
+      : ["appeal_approved", () => judge!.approveAppeal({ ...write(id), reason })],
   ];
   for (const [name, step] of steps) {
+    // A case that is to be closed is not appealed.
+    if (until === "closed" && name === "appealed") return close(supervisor!, id);
     await step();
     if (name === until) break;
   }
   return id;
+}
+
+async function close(supervisor: CaseClient, caseId: string): Promise<string> {
+  await supervisor.closeCase({ caseId, requestId: randomUUID() });
+  return caseId;
 }

@@ -2,17 +2,11 @@ import type pg from "pg";
 import { Fault } from "#libs/fault/fault.ts";
 import { makePageToken, readPageToken } from "#libs/page-token/page-token.ts";
 import type { Statement } from "#libs/pg/statement.ts";
-import { runForTenant } from "#libs/pg/tenant-transaction.ts";
-import { reportDatabaseFaults } from "#libs/service/report-database-faults.ts";
 import type { Case } from "../domain/case.ts";
 import type { Reason } from "../domain/reason.ts";
 import { listCases, loadCase, toStoredCase, type CaseFilter } from "../store/cases.ts";
 import { listEntries, type EntryRow } from "../store/history.ts";
-
-export interface Reader {
-  readonly tenantId: string;
-  readonly remainingMs: () => number;
-}
+import { readRows, type Reader } from "./read-rows.ts";
 
 export interface PageRequest {
   readonly size: number;
@@ -49,17 +43,7 @@ const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const versionPattern = /^[1-9][0-9]{0,8}$/;
 
 export function createReadCases(pool: pg.Pool): ReadCases {
-  const read = async (reader: Reader, statement: Statement): Promise<pg.QueryResult> => {
-    const [result] = await reportDatabaseFaults(() =>
-      runForTenant(
-        pool,
-        { tenantId: reader.tenantId, timeoutMs: reader.remainingMs(), readOnly: true, planEachTime: true },
-        [statement],
-      ),
-    );
-    if (!result) throw new Error(`${statement.name}: no result`);
-    return result;
-  };
+  const read = (reader: Reader, statement: Statement) => readRows(pool, reader, statement);
   return {
     async get(reader, caseId) {
       const { rows } = await read(reader, loadCase(reader.tenantId, caseId));

@@ -7,6 +7,8 @@ export type Refusal =
   | "SELF_APPROVAL"
   | "ALREADY_APPROVED"
   | "NOT_INDEPENDENT"
+  | "APPEAL_WINDOW_CLOSED"
+  | "CASE_ON_HOLD"
   | "FORBIDDEN"
   | "INVALID_REQUEST";
 

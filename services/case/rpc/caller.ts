@@ -1,7 +1,12 @@
 import type { HandlerContext } from "@connectrpc/connect";
 import { principalKey } from "#libs/rpc/principal.ts";
 import { correlationIdKey } from "#libs/rpc/request-context.ts";
+import { remainingMs } from "#libs/rpc/deadline.ts";
 import type { Actor } from "../application/event-facts.ts";
+import type { Reader } from "../application/read-rows.ts";
+
+/** The longest a read may take, whatever the caller allows; in milliseconds. */
+const readCeilingMs = 10_000;
 
 export interface Caller {
   readonly tenantId: string;
@@ -22,5 +27,13 @@ export function callerOf(context: HandlerContext): Caller {
       onBehalfOf: principal.onBehalfOf ?? "",
     },
     correlationId: context.values.get(correlationIdKey),
+  };
+}
+
+/** Who reads, and how long they may. */
+export function readerOf(context: HandlerContext): Reader {
+  return {
+    tenantId: callerOf(context).tenantId,
+    remainingMs: () => remainingMs(context, readCeilingMs),
   };
 }

@@ -1,16 +1,14 @@
-import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import type { ServiceImpl } from "@connectrpc/connect";
+import { CaseState } from "#libs/gen/caseflow/cases/v1/case_pb.ts";
 import { CaseService } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
-import { remainingMs } from "#libs/rpc/deadline.ts";
 import type { ChangeCase } from "../application/change-case.ts";
-import type { PageRequest, ReadCases, Reader } from "../application/read-cases.ts";
-import type { ContentField } from "../domain/decide.ts";
-import { callerOf } from "./caller.ts";
+import type { PageRequest, ReadCases } from "../application/read-cases.ts";
+import type { ContentField } from "../domain/command.ts";
+import { readerOf } from "./caller.ts";
 import { toHistoryEntry } from "./event-codec.ts";
 import { readContent, readState, readTimestamp, toCaseMessage } from "./messages.ts";
 import { createWrite } from "./writes.ts";
 
-/** The longest a read may take, whatever the caller allows; in milliseconds. */
-const readCeilingMs = 10_000;
 const pageSizeDefault = 50;
 
 const fieldByPath: Readonly<Record<string, ContentField>> = {
@@ -46,6 +44,28 @@ export function createCaseService(application: {
     startReview: createWrite(changeCase, method.startReview, () => ({ action: "start_review" })),
     approveCase: createWrite(changeCase, method.approveCase, ({ reason }) => ({ action: "approve", reason })),
     rejectCase: createWrite(changeCase, method.rejectCase, ({ reason }) => ({ action: "reject", reason })),
+    appealCase: createWrite(changeCase, method.appealCase, ({ grounds }) => ({ action: "appeal", grounds })),
+    startAppealReview: createWrite(changeCase, method.startAppealReview, () => ({
+      action: "start_appeal_review",
+    })),
+    approveAppeal: createWrite(changeCase, method.approveAppeal, ({ reason }) => ({
+      action: "approve_appeal",
+      reason,
+    })),
+    rejectAppeal: createWrite(changeCase, method.rejectAppeal, ({ reason }) => ({
+      action: "reject_appeal",
+      reason,
+    })),
+    overrideDecision: createWrite(
+      changeCase,
+      method.overrideDecision,
+      ({ targetState, reason, legalAuthority }) => ({
+        action: "override",
+        target: targetState === CaseState.APPROVED ? "approved" : "rejected", // Validation lets no other pass.
+        reason,
+        legalAuthority,
+      }),
+    ),
     closeCase: createWrite(changeCase, method.closeCase, ({ reason }) => ({ action: "close", reason })),
 
     async getCase({ caseId }, context) {
@@ -70,13 +90,6 @@ export function createCaseService(application: {
       const page = await readCases.history(readerOf(context), caseId, pageOf(request));
       return { entries: page.items.map(toHistoryEntry), nextPageToken: page.nextToken };
     },
-  };
-}
-
-function readerOf(context: HandlerContext): Reader {
-  return {
-    tenantId: callerOf(context).tenantId,
-    remainingMs: () => remainingMs(context, readCeilingMs),
   };
 }
 

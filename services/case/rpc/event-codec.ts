@@ -14,15 +14,14 @@ const kinds = { person: ActorKind.PERSON, service: ActorKind.SERVICE } as const;
 
 /** Makes an event's bytes. Called once an event, in the making of the transition; nobody encodes it again. */
 export function encodeEvent(facts: EventFacts): Uint8Array {
-  const { next } = facts;
   const event = create(EventSchema, {
     eventId: facts.eventId,
     source: eventSource,
-    type: `caseflow.case.${facts.happened}`,
+    type: facts.type,
     schemaVersion,
     tenantId: facts.tenantId,
-    subject: next.id,
-    subjectSequence: BigInt(next.version),
+    subject: facts.subject,
+    subjectSequence: BigInt(facts.sequence),
     previousDigest: facts.previousDigest ?? new Uint8Array(),
     actor: {
       id: facts.actor.id,
@@ -31,20 +30,22 @@ export function encodeEvent(facts: EventFacts): Uint8Array {
       onBehalfOf: facts.actor.onBehalfOf,
     },
     fromState: facts.fromState ?? "",
-    toState: next.state,
+    toState: facts.toState,
     reason: facts.reason,
     decisionHash: facts.decisionHash ?? new Uint8Array(),
-    contentCommitment: next.contentCommitment,
-    policyVersion: next.policyVersion,
+    contentCommitment: facts.contentCommitment ?? new Uint8Array(),
+    policyVersion: facts.policyVersion,
     requestId: facts.requestId,
     correlationId: facts.correlationId,
     traceparent: facts.traceparent,
-    occurredAt: timestampFromDate(facts.recordedAt),
+    occurredAt: timestampFromDate(facts.occurredAt),
     recordedAt: timestampFromDate(facts.recordedAt),
     assigneeId: facts.assigneeId,
-    subjectType: next.type,
-    reviewRound: next.reviewRound,
-    approvalsRequired: facts.decisionHash === undefined ? 0 : next.approvalsRequired,
+    legalAuthority: facts.legalAuthority,
+    subjectType: facts.subjectType,
+    reviewRound: facts.reviewRound,
+    approvalsRequired: facts.approvalsRequired,
+    appealWindowDays: facts.appealWindowDays,
   });
   return toBinary(EventSchema, event);
 }
@@ -74,5 +75,8 @@ export function toHistoryEntry(item: HistoryItem): HistoryEntry {
     recordedAt: event.recordedAt!,
     eventId: event.eventId,
     eventDigest: item.eventDigest,
+    eventType: event.type,
+    approvalsRequired: event.approvalsRequired,
+    reviewRound: event.reviewRound,
   });
 }

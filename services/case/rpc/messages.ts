@@ -8,7 +8,7 @@ import {
   type Case as CaseMessage,
   type CaseContent,
 } from "#libs/gen/caseflow/cases/v1/case_pb.ts";
-import type { Action, Case, CaseState, Content } from "../domain/case.ts";
+import type { Action, Appeal, Case, CaseState, Content } from "../domain/case.ts";
 import type { Reason } from "../domain/reason.ts";
 
 /** Domain state to wire value; `Record` so that a new state without a value does not compile. */
@@ -84,30 +84,47 @@ export function readTimestamp(field: string, message: Timestamp | undefined): Da
 }
 
 export function toCaseMessage(found: Case): CaseMessage {
+  const { content, decidedAt, overriddenAt, overrideProposal: proposal, appeal } = found;
   const message: MessageInitShape<typeof CaseSchema> = {
     caseId: found.id,
     caseType: found.type,
     externalReference: found.externalReference,
     state: stateMessages[found.state],
     version: found.version,
-    content: {
-      title: found.content.title,
-      summary: found.content.summary,
-      people: found.content.people.map((person) => ({ ...person })),
-    },
+    ...(content && { content: { ...content, people: content.people.map((person) => ({ ...person })) } }),
     contentVersion: found.contentVersion,
     contentCommitment: found.contentCommitment,
     creatorId: found.creatorId,
     submitterId: found.submitterId ?? "",
     assignedReviewerId: found.assignedReviewerId ?? "",
-    reviewStartedById: found.reviewStartedById ?? "",
+    reviewStartedById: appeal?.reviewerId ?? found.reviewStartedById ?? "",
     approverIds: [...found.approverIds],
     rejecterId: found.rejecterId ?? "",
+    overriderIds: [...found.overriderIds],
+    ...(proposal && { overrideProposal: { ...proposal, targetState: stateMessages[proposal.target] } }),
     policyVersion: found.policyVersion,
     approvalsRequired: found.approvalsRequired,
+    onHold: found.onHold,
+    erased: found.erased,
     createdAt: timestampFromDate(found.createdAt),
     updatedAt: timestampFromDate(found.updatedAt),
+    ...(decidedAt && { decidedAt: timestampFromDate(decidedAt) }),
+    ...(decidedAt && {
+      firstDecision: found.rejecterId === undefined ? CaseStateMessage.APPROVED : CaseStateMessage.REJECTED,
+    }),
+    ...(overriddenAt && { overriddenAt: timestampFromDate(overriddenAt) }),
+    ...(appeal && { appeal: toAppealMessage(appeal) }),
+    appealWindowDays: found.appealWindowDays,
   };
-  if (found.decidedAt) message.decidedAt = timestampFromDate(found.decidedAt);
   return create(CaseSchema, message);
+}
+
+function toAppealMessage({ appellantId, appealedAt, reviewerId, outcome, decidedAt }: Appeal) {
+  return {
+    appellantId,
+    appealedAt: timestampFromDate(appealedAt),
+    reviewerId: reviewerId ?? "",
+    outcome: toStateMessage(outcome ?? ""),
+    ...(decidedAt && { decidedAt: timestampFromDate(decidedAt) }),
+  };
 }

@@ -10,6 +10,8 @@ export const codeByReason: Record<Reason, Code> = {
   SELF_APPROVAL: Code.FailedPrecondition,
   ALREADY_APPROVED: Code.FailedPrecondition,
   NOT_INDEPENDENT: Code.FailedPrecondition,
+  APPEAL_WINDOW_CLOSED: Code.FailedPrecondition,
+  CASE_ON_HOLD: Code.FailedPrecondition,
   UNAUTHENTICATED: Code.Unauthenticated,
   FORBIDDEN: Code.PermissionDenied,
   INVALID_REQUEST: Code.InvalidArgument,

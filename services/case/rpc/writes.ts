@@ -9,26 +9,29 @@ import {
   type MessageShape,
 } from "@bufbuild/protobuf";
 import type { HandlerContext } from "@connectrpc/connect";
+import type { Origin } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
 import { remainingMs } from "#libs/rpc/deadline.ts";
 import { currentTraceparent } from "#libs/telemetry/trace-context.ts";
-import type { ChangeCase, ChangeRequest } from "../application/change-case.ts";
-import type { Command } from "../domain/decide.ts";
+import type { WriteRequest, WriteResult } from "../application/apply-once.ts";
+import type { ChangeCase } from "../application/change-case.ts";
+import type { Command } from "../domain/command.ts";
 import { callerOf } from "./caller.ts";
 import { toCaseMessage } from "./messages.ts";
+import { readOrigin } from "./origin.ts";
 
 /** The longest a write may take, whatever the caller allows; in milliseconds. */
 const writeCeilingMs = 10_000;
 
-/** What every write request carries. */
-interface WriteRequest {
-  readonly requestId: string;
+/** What every request that changes a case carries. */
+interface CaseRequest {
   readonly caseId?: string;
   readonly expectedVersion?: number;
+  readonly origin?: Origin;
 }
 
 /**
- * Makes the handler of one write method: its request becomes a command, its answer is `{ case }` as bytes, which is what
- * is recorded and replayed. A replay is marked by the header `caseflow-replayed: true`.
+ * Makes the handler of one method that changes a case: its request becomes a command, its answer is `{ case }` as bytes,
+ * which is what is recorded and replayed.
  */
 export function createWrite<I extends DescMessage, O extends DescMessage>(
   changeCase: ChangeCase,
@@ -36,28 +39,53 @@ export function createWrite<I extends DescMessage, O extends DescMessage>(
   toCommand: (request: MessageShape<I>) => Command,
 ): (request: MessageShape<I>, context: HandlerContext) => Promise<MessageShape<O>> {
   return async (request, context) => {
-    // Every write method's request has these fields; the schema's test holds it.
-    const { requestId, caseId, expectedVersion } = request as unknown as WriteRequest;
-    const caller = callerOf(context);
-    const change: ChangeRequest = {
-      tenantId: caller.tenantId,
-      actor: caller.actor,
-      requestId: requestId.toLowerCase(),
-      requestHash: hashOf(method, request),
+    // Every such method's request has these fields, or lacks them as the schema's test knows.
+    const { caseId, expectedVersion, origin } = request as unknown as CaseRequest;
+    const write = toWriteRequest(method, request, context);
+    const { reportedAt, onBehalfOf } = readOrigin(method, origin, write.actor);
+    const result = await changeCase({
+      ...write,
+      actor: { ...write.actor, onBehalfOf },
       caseId: caseId?.toLowerCase(),
       expectedVersion,
       command: toCommand(request),
-      correlationId: caller.correlationId,
-      traceparent: currentTraceparent() ?? "",
-      remainingMs: () => remainingMs(context, writeCeilingMs),
-      // The output of every write method is a message with the one field `case`.
+      reportedAt,
+      // The output of every such method is a message with the one field `case`.
       encodeAnswer: (next) =>
         toBinary(method.output, create(method.output, { case: toCaseMessage(next) } as never)),
-    };
-    const result = await changeCase(change);
-    if (result.replayed) context.responseHeader.set("caseflow-replayed", "true");
-    return fromBinary(method.output, result.answer);
+    });
+    return toAnswer(method, result, context);
   };
+}
+
+/** What every write carries, from its request, its token and its time. */
+export function toWriteRequest<I extends DescMessage>(
+  method: DescMethodUnary<I>,
+  request: MessageShape<I>,
+  context: HandlerContext,
+): WriteRequest {
+  const caller = callerOf(context);
+  // Every write method's request has this field; the schema's test holds it.
+  const { requestId } = request as unknown as { readonly requestId: string };
+  return {
+    tenantId: caller.tenantId,
+    actor: caller.actor,
+    requestId: requestId.toLowerCase(),
+    requestHash: hashOf(method, request),
+    correlationId: caller.correlationId,
+    traceparent: currentTraceparent() ?? "",
+    remainingMs: () => remainingMs(context, writeCeilingMs),
+  };
+}
+
+/** The recorded answer as a message. A replay is marked by the header `caseflow-replayed: true`. */
+export function toAnswer<O extends DescMessage>(
+  { output }: DescMethodUnary<DescMessage, O>,
+  { answer, replayed }: WriteResult,
+  context: HandlerContext,
+): MessageShape<O> {
+  if (replayed) context.responseHeader.set("caseflow-replayed", "true");
+  return fromBinary(output, answer);
 }
 
 /**

@@ -1,5 +1,6 @@
 import type { Statement } from "#libs/pg/statement.ts";
-import { caseStates, type Case, type CaseState } from "../domain/case.ts";
+import { caseStates, type Appeal, type Case, type CaseState, type OverrideProposal } from "../domain/case.ts";
+import { changingColumns, fixedColumns } from "./case-columns.ts";
 import { decodeContent } from "./content-bytes.ts";
 
 /** A case with what its next event must link to. */
@@ -21,10 +22,9 @@ export interface CaseFilter {
   readonly changedSince: Date | undefined;
 }
 
+const read = [...fixedColumns, ...changingColumns];
 const selectCase = `
-  SELECT c.case_id, c.case_type, c.external_reference, c.state, c.version, c.content_version, c.content_commitment,
-         c.creator_id, c.submitter_id, c.assigned_reviewer_id, c.review_started_by_id, c.review_version, c.review_round,
-         c.rejecter_id, c.policy_version, c.approvals_required, c.created_at, c.updated_at, c.decided_at,
+  SELECT c.case_id, c.version, ${read.map(({ name }) => `c.${name}`).join(", ")},
          k.content, e.event_id, e.event_digest,
          ARRAY(SELECT a.approver_id
                  FROM approvals a
@@ -81,9 +81,9 @@ export function listCases(
       SELECT *
         FROM (SELECT *,
                      count(*) OVER () AS page_count,
-                     sum(octet_length(content)) OVER (ORDER BY case_id DESC) AS bytes
+                     sum(coalesce(octet_length(content), 0)) OVER (ORDER BY case_id DESC) AS bytes
                 FROM (${selectCase}${conditions} ORDER BY c.case_id DESC LIMIT ${count}) found) page
-       WHERE bytes - octet_length(content) < ${bytes}
+       WHERE bytes - coalesce(octet_length(content), 0) < ${bytes}
        ORDER BY case_id DESC`,
     values,
   };
@@ -100,6 +100,7 @@ export interface CaseRow {
   readonly content_commitment: Buffer;
   readonly creator_id: string;
   readonly submitter_id: string | null;
+  readonly submitted_version: number | null;
   readonly assigned_reviewer_id: string | null;
   readonly review_started_by_id: string | null;
   readonly review_version: number | null;
@@ -107,8 +108,26 @@ export interface CaseRow {
   readonly rejecter_id: string | null;
   readonly policy_version: number;
   readonly approvals_required: number;
+  readonly appeal_window_days: number;
+  readonly proposal_version: number | null;
+  readonly proposer_id: string | null;
+  readonly proposal_target: string | null;
+  readonly proposal_reason: string | null;
+  readonly proposal_legal_authority: string | null;
+  readonly overrider_ids: readonly string[];
+  readonly override_speaker_ids: readonly string[];
+  readonly overridden_at: Date | null;
+  readonly appellant_id: string | null;
+  readonly appealed_at: Date | null;
+  readonly appeal_reviewer_id: string | null;
+  readonly appeal_review_version: number | null;
+  readonly appeal_outcome: string | null;
+  readonly appeal_decided_at: Date | null;
+  readonly on_hold: boolean;
+  readonly erased: boolean;
   readonly created_at: Date;
   readonly updated_at: Date;
+  readonly occurred_at: Date | null;
   readonly decided_at: Date | null;
   readonly content: Buffer | null;
   readonly event_id: string;
@@ -125,7 +144,7 @@ export function toStoredCase(row: CaseRow): StoredCase {
   if (state === undefined || (approvalsRequired !== 1 && approvalsRequired !== 2)) {
     throw new Error(`case ${row.case_id}: the stored row is damaged`);
   }
-  if (row.content === null) throw new Error(`case ${row.case_id}: its content is missing`);
+  if ((row.content === null) !== row.erased) throw new Error(`case ${row.case_id}: its content is missing`);
   return {
     case: {
       id: row.case_id,
@@ -133,24 +152,64 @@ export function toStoredCase(row: CaseRow): StoredCase {
       externalReference: row.external_reference,
       state,
       version: row.version,
-      content: decodeContent(row.content),
+      content: row.content === null ? undefined : decodeContent(row.content),
       contentVersion: row.content_version,
       contentCommitment: row.content_commitment,
       creatorId: row.creator_id,
       submitterId: row.submitter_id ?? undefined,
+      submittedVersion: row.submitted_version ?? undefined,
       assignedReviewerId: row.assigned_reviewer_id ?? undefined,
       reviewStartedById: row.review_started_by_id ?? undefined,
       reviewVersion: row.review_version ?? undefined,
       reviewRound: row.review_round,
       approverIds: row.approver_ids,
       rejecterId: row.rejecter_id ?? undefined,
+      overrideProposal: toProposal(row),
+      overriderIds: row.overrider_ids,
+      overrideSpeakerIds: row.override_speaker_ids,
+      appeal: toAppeal(row),
+      onHold: row.on_hold,
+      erased: row.erased,
       policyVersion: row.policy_version,
       approvalsRequired,
+      appealWindowDays: row.appeal_window_days,
       createdAt: row.created_at,
       updatedAt: row.updated_at,
+      occurredAt: row.occurred_at ?? row.updated_at,
       decidedAt: row.decided_at ?? undefined,
+      overriddenAt: row.overridden_at ?? undefined,
     },
     latestEventId: row.event_id,
     latestDigest: row.event_digest,
+  };
+}
+
+function toProposal(row: CaseRow): OverrideProposal | undefined {
+  const { proposal_version: version, proposer_id: proposerId, proposal_target: target } = row;
+  if (version === null || proposerId === null) return undefined;
+  if (target !== "approved" && target !== "rejected")
+    throw new Error(`case ${row.case_id}: a damaged proposal`);
+  return {
+    proposerId,
+    target,
+    reason: row.proposal_reason ?? "",
+    legalAuthority: row.proposal_legal_authority ?? "",
+    version,
+  };
+}
+
+function toAppeal(row: CaseRow): Appeal | undefined {
+  const { appellant_id: appellantId, appealed_at: appealedAt, appeal_outcome: outcome } = row;
+  if (appellantId === null || appealedAt === null) return undefined;
+  if (outcome !== null && outcome !== "appeal_approved" && outcome !== "appeal_rejected") {
+    throw new Error(`case ${row.case_id}: a damaged appeal`);
+  }
+  return {
+    appellantId,
+    appealedAt,
+    reviewerId: row.appeal_reviewer_id ?? undefined,
+    reviewVersion: row.appeal_review_version ?? undefined,
+    outcome: outcome ?? undefined,
+    decidedAt: row.appeal_decided_at ?? undefined,
   };
 }

@@ -1,7 +1,17 @@
 import { DatabaseError } from "pg";
-import { lostRaceConstraints } from "./save-transition.ts";
 
 const uniqueViolation = "23505";
+/**
+ * Unique constraints whose violation means: somebody was faster. A policy's version can be lost to another setter, a
+ * voice to the same person who speaks elsewhere at the same time.
+ */
+const lostRaceConstraints: ReadonlySet<string> = new Set([
+  "recorded_answers_once",
+  "case_policies_pkey",
+  "audit_entries_request_id_once",
+  "audit_entries_one_voice",
+  "approvals_once_a_person",
+]);
 /** `serialization_failure` and `deadlock_detected`: PostgreSQL asks to try again. */
 const tryAgainCodes: ReadonlySet<string> = new Set(["40001", "40P01"]);
 

@@ -851,7 +851,8 @@ export const CaseAdminService: GenService<{
     output: typeof RequeueEntriesResponseSchema;
   },
   /**
-   * Places a legal hold on a case, which forbids erasure.
+   * Places a legal hold on a case, which forbids erasure and nothing else. A held case answers CASE_ON_HOLD, an erased one
+   * INVALID_TRANSITION.
    *
    * @generated from rpc caseflow.cases.v1.CaseAdminService.PlaceHold
    */
@@ -861,7 +862,7 @@ export const CaseAdminService: GenService<{
     output: typeof PlaceHoldResponseSchema;
   },
   /**
-   * Releases the legal hold of a case.
+   * Releases the legal hold of a case; INVALID_TRANSITION when there is none.
    *
    * @generated from rpc caseflow.cases.v1.CaseAdminService.ReleaseHold
    */
@@ -871,7 +872,8 @@ export const CaseAdminService: GenService<{
     output: typeof ReleaseHoldResponseSchema;
   },
   /**
-   * Erases a case's content and salts for good; events and proofs stay as they are.
+   * Erases a case's content and salts for good, with the recorded answers that hold them: sent again, the requests that they answered
+   * get REQUEST_ALREADY_APPLIED. Events and proofs stay as they are. CASE_ON_HOLD under a hold.
    *
    * @generated from rpc caseflow.cases.v1.CaseAdminService.EraseCase
    */

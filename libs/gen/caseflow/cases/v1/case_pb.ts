@@ -13,7 +13,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file caseflow/cases/v1/case.proto.
  */
 export const file_caseflow_cases_v1_case: GenFile = /*@__PURE__*/
-  fileDesc("ChxjYXNlZmxvdy9jYXNlcy92MS9jYXNlLnByb3RvEhFjYXNlZmxvdy5jYXNlcy52MSKxAQoLQ2FzZUNvbnRlbnQSLAoFdGl0bGUYASABKAlCHbpIGnIYGMgBMhNeW15ceDAwLVx4MWZceDdmXSokEj8KB3N1bW1hcnkYAiABKAlCLrpIK3IpGMA+MiReW15ceDAwLVx4MDhceDBiXHgwY1x4MGUtXHgxZlx4N2ZdKiQSMwoGcGVvcGxlGAMgAygLMhkuY2FzZWZsb3cuY2FzZXMudjEuUGVyc29uQgi6SAWSAQIQMiK1AQoGUGVyc29uEk4KBG5hbWUYASABKAlCQLpIPXI7GMgBMjZeW15ceDAwLVx4MWZceDdmXSpbXlx4MDAtXHgxZlx4N2Zcc11bXlx4MDAtXHgxZlx4N2ZdKiQSKwoEcm9sZRgCIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSLgoHY29udGFjdBgDIAEoCUIdukgachgY9AMyE15bXlx4MDAtXHgxZlx4N2ZdKiQitwUKBENhc2USDwoHY2FzZV9pZBgBIAEoCRIRCgljYXNlX3R5cGUYAiABKAkSGgoSZXh0ZXJuYWxfcmVmZXJlbmNlGAMgASgJEisKBXN0YXRlGAQgASgOMhwuY2FzZWZsb3cuY2FzZXMudjEuQ2FzZVN0YXRlEg8KB3ZlcnNpb24YBSABKA0SLwoHY29udGVudBgGIAEoCzIeLmNhc2VmbG93LmNhc2VzLnYxLkNhc2VDb250ZW50EhcKD2NvbnRlbnRfdmVyc2lvbhgHIAEoDRIaChJjb250ZW50X2NvbW1pdG1lbnQYCCABKAwSEgoKY3JlYXRvcl9pZBgJIAEoCRIUCgxzdWJtaXR0ZXJfaWQYCiABKAkSHAoUYXNzaWduZWRfcmV2aWV3ZXJfaWQYCyABKAkSHAoUcmV2aWV3X3N0YXJ0ZWRfYnlfaWQYDCABKAkSFAoMYXBwcm92ZXJfaWRzGA0gAygJEhMKC3JlamVjdGVyX2lkGA4gASgJEhUKDW92ZXJyaWRlcl9pZHMYDyADKAkSPgoRb3ZlcnJpZGVfcHJvcG9zYWwYECABKAsyIy5jYXNlZmxvdy5jYXNlcy52MS5PdmVycmlkZVByb3Bvc2FsEhYKDnBvbGljeV92ZXJzaW9uGBEgASgNEhoKEmFwcHJvdmFsc19yZXF1aXJlZBgSIAEoDRIPCgdvbl9ob2xkGBMgASgIEg4KBmVyYXNlZBgUIAEoCBIuCgpjcmVhdGVkX2F0GBUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgp1cGRhdGVkX2F0GBYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpkZWNpZGVkX2F0GBcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKVAQoQT3ZlcnJpZGVQcm9wb3NhbBITCgtwcm9wb3Nlcl9pZBgBIAEoCRIyCgx0YXJnZXRfc3RhdGUYAiABKA4yHC5jYXNlZmxvdy5jYXNlcy52MS5DYXNlU3RhdGUSDgoGcmVhc29uGAMgASgJEhcKD2xlZ2FsX2F1dGhvcml0eRgEIAEoCRIPCgd2ZXJzaW9uGAUgASgNKroCCglDYXNlU3RhdGUSGgoWQ0FTRV9TVEFURV9VTlNQRUNJRklFRBAAEhQKEENBU0VfU1RBVEVfRFJBRlQQARIYChRDQVNFX1NUQVRFX1NVQk1JVFRFRBACEhsKF0NBU0VfU1RBVEVfVU5ERVJfUkVWSUVXEAMSFwoTQ0FTRV9TVEFURV9BUFBST1ZFRBAEEhcKE0NBU0VfU1RBVEVfUkVKRUNURUQQBRIXChNDQVNFX1NUQVRFX0FQUEVBTEVEEAYSIgoeQ0FTRV9TVEFURV9BUFBFQUxfVU5ERVJfUkVWSUVXEAcSHgoaQ0FTRV9TVEFURV9BUFBFQUxfQVBQUk9WRUQQCBIeChpDQVNFX1NUQVRFX0FQUEVBTF9SRUpFQ1RFRBAJEhUKEUNBU0VfU1RBVEVfQ0xPU0VEEAoq3wMKCkNhc2VBY3Rpb24SGwoXQ0FTRV9BQ1RJT05fVU5TUEVDSUZJRUQQABIWChJDQVNFX0FDVElPTl9DUkVBVEUQARIWChJDQVNFX0FDVElPTl9VUERBVEUQAhIWChJDQVNFX0FDVElPTl9TVUJNSVQQAxIfChtDQVNFX0FDVElPTl9BU1NJR05fUkVWSUVXRVIQBBIcChhDQVNFX0FDVElPTl9TVEFSVF9SRVZJRVcQBRIXChNDQVNFX0FDVElPTl9BUFBST1ZFEAYSFgoSQ0FTRV9BQ1RJT05fUkVKRUNUEAcSFgoSQ0FTRV9BQ1RJT05fQVBQRUFMEAgSIwofQ0FTRV9BQ1RJT05fU1RBUlRfQVBQRUFMX1JFVklFVxAJEh4KGkNBU0VfQUNUSU9OX0FQUFJPVkVfQVBQRUFMEAoSHQoZQ0FTRV9BQ1RJT05fUkVKRUNUX0FQUEVBTBALEhgKFENBU0VfQUNUSU9OX09WRVJSSURFEAwSFQoRQ0FTRV9BQ1RJT05fQ0xPU0UQDRIaChZDQVNFX0FDVElPTl9QTEFDRV9IT0xEEA4SHAoYQ0FTRV9BQ1RJT05fUkVMRUFTRV9IT0xEEA8SFQoRQ0FTRV9BQ1RJT05fRVJBU0UQEGIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp]);
+  fileDesc("ChxjYXNlZmxvdy9jYXNlcy92MS9jYXNlLnByb3RvEhFjYXNlZmxvdy5jYXNlcy52MSKxAQoLQ2FzZUNvbnRlbnQSLAoFdGl0bGUYASABKAlCHbpIGnIYGMgBMhNeW15ceDAwLVx4MWZceDdmXSokEj8KB3N1bW1hcnkYAiABKAlCLrpIK3IpGMA+MiReW15ceDAwLVx4MDhceDBiXHgwY1x4MGUtXHgxZlx4N2ZdKiQSMwoGcGVvcGxlGAMgAygLMhkuY2FzZWZsb3cuY2FzZXMudjEuUGVyc29uQgi6SAWSAQIQMiK1AQoGUGVyc29uEk4KBG5hbWUYASABKAlCQLpIPXI7GMgBMjZeW15ceDAwLVx4MWZceDdmXSpbXlx4MDAtXHgxZlx4N2Zcc11bXlx4MDAtXHgxZlx4N2ZdKiQSKwoEcm9sZRgCIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSLgoHY29udGFjdBgDIAEoCUIdukgachgY9AMyE15bXlx4MDAtXHgxZlx4N2ZdKiQi5wYKBENhc2USDwoHY2FzZV9pZBgBIAEoCRIRCgljYXNlX3R5cGUYAiABKAkSGgoSZXh0ZXJuYWxfcmVmZXJlbmNlGAMgASgJEisKBXN0YXRlGAQgASgOMhwuY2FzZWZsb3cuY2FzZXMudjEuQ2FzZVN0YXRlEg8KB3ZlcnNpb24YBSABKA0SLwoHY29udGVudBgGIAEoCzIeLmNhc2VmbG93LmNhc2VzLnYxLkNhc2VDb250ZW50EhcKD2NvbnRlbnRfdmVyc2lvbhgHIAEoDRIaChJjb250ZW50X2NvbW1pdG1lbnQYCCABKAwSEgoKY3JlYXRvcl9pZBgJIAEoCRIUCgxzdWJtaXR0ZXJfaWQYCiABKAkSHAoUYXNzaWduZWRfcmV2aWV3ZXJfaWQYCyABKAkSHAoUcmV2aWV3X3N0YXJ0ZWRfYnlfaWQYDCABKAkSFAoMYXBwcm92ZXJfaWRzGA0gAygJEhMKC3JlamVjdGVyX2lkGA4gASgJEhUKDW92ZXJyaWRlcl9pZHMYDyADKAkSPgoRb3ZlcnJpZGVfcHJvcG9zYWwYECABKAsyIy5jYXNlZmxvdy5jYXNlcy52MS5PdmVycmlkZVByb3Bvc2FsEhYKDnBvbGljeV92ZXJzaW9uGBEgASgNEhoKEmFwcHJvdmFsc19yZXF1aXJlZBgSIAEoDRIPCgdvbl9ob2xkGBMgASgIEg4KBmVyYXNlZBgUIAEoCBIuCgpjcmVhdGVkX2F0GBUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgp1cGRhdGVkX2F0GBYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpkZWNpZGVkX2F0GBcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI0Cg5maXJzdF9kZWNpc2lvbhgYIAEoDjIcLmNhc2VmbG93LmNhc2VzLnYxLkNhc2VTdGF0ZRIxCg1vdmVycmlkZGVuX2F0GBkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgZhcHBlYWwYGiABKAsyGS5jYXNlZmxvdy5jYXNlcy52MS5BcHBlYWwSGgoSYXBwZWFsX3dpbmRvd19kYXlzGBsgASgNIsMBCgZBcHBlYWwSFAoMYXBwZWxsYW50X2lkGAEgASgJEi8KC2FwcGVhbGVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBITCgtyZXZpZXdlcl9pZBgDIAEoCRItCgdvdXRjb21lGAQgASgOMhwuY2FzZWZsb3cuY2FzZXMudjEuQ2FzZVN0YXRlEi4KCmRlY2lkZWRfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIpUBChBPdmVycmlkZVByb3Bvc2FsEhMKC3Byb3Bvc2VyX2lkGAEgASgJEjIKDHRhcmdldF9zdGF0ZRgCIAEoDjIcLmNhc2VmbG93LmNhc2VzLnYxLkNhc2VTdGF0ZRIOCgZyZWFzb24YAyABKAkSFwoPbGVnYWxfYXV0aG9yaXR5GAQgASgJEg8KB3ZlcnNpb24YBSABKA0qugIKCUNhc2VTdGF0ZRIaChZDQVNFX1NUQVRFX1VOU1BFQ0lGSUVEEAASFAoQQ0FTRV9TVEFURV9EUkFGVBABEhgKFENBU0VfU1RBVEVfU1VCTUlUVEVEEAISGwoXQ0FTRV9TVEFURV9VTkRFUl9SRVZJRVcQAxIXChNDQVNFX1NUQVRFX0FQUFJPVkVEEAQSFwoTQ0FTRV9TVEFURV9SRUpFQ1RFRBAFEhcKE0NBU0VfU1RBVEVfQVBQRUFMRUQQBhIiCh5DQVNFX1NUQVRFX0FQUEVBTF9VTkRFUl9SRVZJRVcQBxIeChpDQVNFX1NUQVRFX0FQUEVBTF9BUFBST1ZFRBAIEh4KGkNBU0VfU1RBVEVfQVBQRUFMX1JFSkVDVEVEEAkSFQoRQ0FTRV9TVEFURV9DTE9TRUQQCirfAwoKQ2FzZUFjdGlvbhIbChdDQVNFX0FDVElPTl9VTlNQRUNJRklFRBAAEhYKEkNBU0VfQUNUSU9OX0NSRUFURRABEhYKEkNBU0VfQUNUSU9OX1VQREFURRACEhYKEkNBU0VfQUNUSU9OX1NVQk1JVBADEh8KG0NBU0VfQUNUSU9OX0FTU0lHTl9SRVZJRVdFUhAEEhwKGENBU0VfQUNUSU9OX1NUQVJUX1JFVklFVxAFEhcKE0NBU0VfQUNUSU9OX0FQUFJPVkUQBhIWChJDQVNFX0FDVElPTl9SRUpFQ1QQBxIWChJDQVNFX0FDVElPTl9BUFBFQUwQCBIjCh9DQVNFX0FDVElPTl9TVEFSVF9BUFBFQUxfUkVWSUVXEAkSHgoaQ0FTRV9BQ1RJT05fQVBQUk9WRV9BUFBFQUwQChIdChlDQVNFX0FDVElPTl9SRUpFQ1RfQVBQRUFMEAsSGAoUQ0FTRV9BQ1RJT05fT1ZFUlJJREUQDBIVChFDQVNFX0FDVElPTl9DTE9TRRANEhoKFkNBU0VfQUNUSU9OX1BMQUNFX0hPTEQQDhIcChhDQVNFX0FDVElPTl9SRUxFQVNFX0hPTEQQDxIVChFDQVNFX0FDVElPTl9FUkFTRRAQYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp]);
 
 /**
  * What a case says. Lives in the case service alone: events carry a commitment to it and never the content.
@@ -171,7 +171,8 @@ export type Case = Message<"caseflow.cases.v1.Case"> & {
   assignedReviewerId: string;
 
   /**
-   * Who began the review at hand, first or appeal; empty before one began.
+   * Who began the review at hand, first or appeal; empty before one began. People are named by whom they are, also where another
+   * program acted on their behalf.
    *
    * @generated from field: string review_started_by_id = 12;
    */
@@ -192,7 +193,7 @@ export type Case = Message<"caseflow.cases.v1.Case"> & {
   rejecterId: string;
 
   /**
-   * Who overrode the decision, proposer first; empty, or two people.
+   * Who overrode the decision last, proposer first; empty, or two people.
    *
    * @generated from field: repeated string overrider_ids = 15;
    */
@@ -248,11 +249,40 @@ export type Case = Message<"caseflow.cases.v1.Case"> & {
   updatedAt?: Timestamp | undefined;
 
   /**
-   * When the first review was decided. Absent before.
+   * When the first review was decided, by the account of whoever reported it. Absent before.
    *
    * @generated from field: google.protobuf.Timestamp decided_at = 23;
    */
   decidedAt?: Timestamp | undefined;
+
+  /**
+   * How the first review was decided: APPROVED or REJECTED, whatever an override or an appeal made of it. UNSPECIFIED: it was not
+   * decided yet.
+   *
+   * @generated from field: caseflow.cases.v1.CaseState first_decision = 24;
+   */
+  firstDecision: CaseState;
+
+  /**
+   * When the decision was last overridden, by the account of whoever reported it. Absent when it never was.
+   *
+   * @generated from field: google.protobuf.Timestamp overridden_at = 25;
+   */
+  overriddenAt?: Timestamp | undefined;
+
+  /**
+   * The appeal against the decision. Absent when there is none; a case has one at most.
+   *
+   * @generated from field: caseflow.cases.v1.Appeal appeal = 26;
+   */
+  appeal?: Appeal | undefined;
+
+  /**
+   * For how many days after a decision it may be appealed under the policy, 0 to 3,650. 0: it may not.
+   *
+   * @generated from field: uint32 appeal_window_days = 27;
+   */
+  appealWindowDays: number;
 };
 
 /**
@@ -261,6 +291,55 @@ export type Case = Message<"caseflow.cases.v1.Case"> & {
  */
 export const CaseSchema: GenMessage<Case> = /*@__PURE__*/
   messageDesc(file_caseflow_cases_v1_case, 2);
+
+/**
+ * An appeal against the decision of a case, and what came of it.
+ *
+ * @generated from message caseflow.cases.v1.Appeal
+ */
+export type Appeal = Message<"caseflow.cases.v1.Appeal"> & {
+  /**
+   * Who appealed; never empty.
+   *
+   * @generated from field: string appellant_id = 1;
+   */
+  appellantId: string;
+
+  /**
+   * When, by the account of whoever reported it. Always present.
+   *
+   * @generated from field: google.protobuf.Timestamp appealed_at = 2;
+   */
+  appealedAt?: Timestamp | undefined;
+
+  /**
+   * Who reviews it, and decides it; empty before somebody began.
+   *
+   * @generated from field: string reviewer_id = 3;
+   */
+  reviewerId: string;
+
+  /**
+   * APPEAL_APPROVED or APPEAL_REJECTED; stays when the case is closed. UNSPECIFIED: it was not decided yet.
+   *
+   * @generated from field: caseflow.cases.v1.CaseState outcome = 4;
+   */
+  outcome: CaseState;
+
+  /**
+   * When it was decided, by the account of whoever reported it. Absent before.
+   *
+   * @generated from field: google.protobuf.Timestamp decided_at = 5;
+   */
+  decidedAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message caseflow.cases.v1.Appeal.
+ * Use `create(AppealSchema)` to create a new message.
+ */
+export const AppealSchema: GenMessage<Appeal> = /*@__PURE__*/
+  messageDesc(file_caseflow_cases_v1_case, 3);
 
 /**
  * The first half of an override by two supervisors.
@@ -309,7 +388,7 @@ export type OverrideProposal = Message<"caseflow.cases.v1.OverrideProposal"> & {
  * Use `create(OverrideProposalSchema)` to create a new message.
  */
 export const OverrideProposalSchema: GenMessage<OverrideProposal> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case, 3);
+  messageDesc(file_caseflow_cases_v1_case, 4);
 
 /**
  * Where a case stands.

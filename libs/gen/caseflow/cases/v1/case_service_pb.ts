@@ -18,7 +18,35 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file caseflow/cases/v1/case_service.proto.
  */
 export const file_caseflow_cases_v1_case_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRjYXNlZmxvdy9jYXNlcy92MS9jYXNlX3NlcnZpY2UucHJvdG8SEWNhc2VmbG93LmNhc2VzLnYxItcBChFDcmVhdGVDYXNlUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARIwCgljYXNlX3R5cGUYAiABKAlCHbpIGnIYMhZeW2Etel1bYS16MC05X117MCw2Mn0kEjkKEmV4dGVybmFsX3JlZmVyZW5jZRgDIAEoCUIdukgachgYgAEyE15bXlx4MDAtXHgxZlx4N2ZdKiQSNwoHY29udGVudBgEIAEoCzIeLmNhc2VmbG93LmNhc2VzLnYxLkNhc2VDb250ZW50Qga6SAPIAQEiOwoSQ3JlYXRlQ2FzZVJlc3BvbnNlEiUKBGNhc2UYASABKAsyFy5jYXNlZmxvdy5jYXNlcy52MS5DYXNlIvwCChFVcGRhdGVDYXNlUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARIZCgdjYXNlX2lkGAIgASgJQgi6SAVyA7ABARImChBleHBlY3RlZF92ZXJzaW9uGAMgASgNQge6SAQqAigBSACIAQESNwoHY29udGVudBgEIAEoCzIeLmNhc2VmbG93LmNhc2VzLnYxLkNhc2VDb250ZW50Qga6SAPIAQEStwEKC3VwZGF0ZV9tYXNrGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFza0KFAbpIgQG6AWAKFXVwZGF0ZV9tYXNrLm5vdF9lbXB0eRIwbXVzdCBuYW1lIGF0IGxlYXN0IG9uZSBvZiB0aXRsZSwgc3VtbWFyeSwgcGVvcGxlGhV0aGlzLnBhdGhzLnNpemUoKSA+IDDIAQHiARgSBXRpdGxlEgdzdW1tYXJ5EgZwZW9wbGVCEwoRX2V4cGVjdGVkX3ZlcnNpb24iOwoSVXBkYXRlQ2FzZVJlc3BvbnNlEiUKBGNhc2UYASABKAsyFy5jYXNlZmxvdy5jYXNlcy52MS5DYXNlIokBChFTdWJtaXRDYXNlUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARIZCgdjYXNlX2lkGAIgASgJQgi6SAVyA7ABARImChBleHBlY3RlZF92ZXJzaW9uGAMgASgNQge6SAQqAigBSACIAQFCEwoRX2V4cGVjdGVkX3ZlcnNpb24iOwoSU3VibWl0Q2FzZVJlc3BvbnNlEiUKBGNhc2UYASABKAsyFy5jYXNlZmxvdy5jYXNlcy52MS5DYXNlIr8BChVBc3NpZ25SZXZpZXdlclJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESGQoHY2FzZV9pZBgCIAEoCUIIukgFcgOwAQESJgoQZXhwZWN0ZWRfdmVyc2lvbhgDIAEoDUIHukgEKgIoAUgAiAEBEjAKC3Jldmlld2VyX2lkGAQgASgJQhu6SBhyFjIUXltceDIxLVx4N2VdezEsMTI4fSRCEwoRX2V4cGVjdGVkX3ZlcnNpb24iPwoWQXNzaWduUmV2aWV3ZXJSZXNwb25zZRIlCgRjYXNlGAEgASgLMhcuY2FzZWZsb3cuY2FzZXMudjEuQ2FzZSKKAQoSU3RhcnRSZXZpZXdSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEhkKB2Nhc2VfaWQYAiABKAlCCLpIBXIDsAEBEiYKEGV4cGVjdGVkX3ZlcnNpb24YAyABKA1CB7pIBCoCKAFIAIgBAUITChFfZXhwZWN0ZWRfdmVyc2lvbiI8ChNTdGFydFJldmlld1Jlc3BvbnNlEiUKBGNhc2UYASABKAsyFy5jYXNlZmxvdy5jYXNlcy52MS5DYXNlIsoBChJBcHByb3ZlQ2FzZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESGQoHY2FzZV9pZBgCIAEoCUIIukgFcgOwAQESJgoQZXhwZWN0ZWRfdmVyc2lvbhgDIAEoDUIHukgEKgIoAUgAiAEBEj4KBnJlYXNvbhgEIAEoCUIuukgrcikYoB8yJF5bXlx4MDAtXHgwOFx4MGJceDBjXHgwZS1ceDFmXHg3Zl0qJEITChFfZXhwZWN0ZWRfdmVyc2lvbiI8ChNBcHByb3ZlQ2FzZVJlc3BvbnNlEiUKBGNhc2UYASABKAsyFy5jYXNlZmxvdy5jYXNlcy52MS5DYXNlIskBChFSZWplY3RDYXNlUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARIZCgdjYXNlX2lkGAIgASgJQgi6SAVyA7ABARImChBleHBlY3RlZF92ZXJzaW9uGAMgASgNQge6SAQqAigBSACIAQESPgoGcmVhc29uGAQgASgJQi66SCtyKRigHzIkXlteXHgwMC1ceDA4XHgwYlx4MGNceDBlLVx4MWZceDdmXSokQhMKEV9leHBlY3RlZF92ZXJzaW9uIjsKElJlamVjdENhc2VSZXNwb25zZRIlCgRjYXNlGAEgASgLMhcuY2FzZWZsb3cuY2FzZXMudjEuQ2FzZSLKAQoRQXBwZWFsQ2FzZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESGQoHY2FzZV9pZBgCIAEoCUIIukgFcgOwAQESJgoQZXhwZWN0ZWRfdmVyc2lvbhgDIAEoDUIHukgEKgIoAUgAiAEBEj8KB2dyb3VuZHMYBCABKAlCLrpIK3IpGKAfMiReW15ceDAwLVx4MDhceDBiXHgwY1x4MGUtXHgxZlx4N2ZdKiRCEwoRX2V4cGVjdGVkX3ZlcnNpb24iOwoSQXBwZWFsQ2FzZVJlc3BvbnNlEiUKBGNhc2UYASABKAsyFy5jYXNlZmxvdy5jYXNlcy52MS5DYXNlIpABChhTdGFydEFwcGVhbFJldmlld1JlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESGQoHY2FzZV9pZBgCIAEoCUIIukgFcgOwAQESJgoQZXhwZWN0ZWRfdmVyc2lvbhgDIAEoDUIHukgEKgIoAUgAiAEBQhMKEV9leHBlY3RlZF92ZXJzaW9uIkIKGVN0YXJ0QXBwZWFsUmV2aWV3UmVzcG9uc2USJQoEY2FzZRgBIAEoCzIXLmNhc2VmbG93LmNhc2VzLnYxLkNhc2UizAEKFEFwcHJvdmVBcHBlYWxSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEhkKB2Nhc2VfaWQYAiABKAlCCLpIBXIDsAEBEiYKEGV4cGVjdGVkX3ZlcnNpb24YAyABKA1CB7pIBCoCKAFIAIgBARI+CgZyZWFzb24YBCABKAlCLrpIK3IpGKAfMiReW15ceDAwLVx4MDhceDBiXHgwY1x4MGUtXHgxZlx4N2ZdKiRCEwoRX2V4cGVjdGVkX3ZlcnNpb24iPgoVQXBwcm92ZUFwcGVhbFJlc3BvbnNlEiUKBGNhc2UYASABKAsyFy5jYXNlZmxvdy5jYXNlcy52MS5DYXNlIssBChNSZWplY3RBcHBlYWxSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEhkKB2Nhc2VfaWQYAiABKAlCCLpIBXIDsAEBEiYKEGV4cGVjdGVkX3ZlcnNpb24YAyABKA1CB7pIBCoCKAFIAIgBARI+CgZyZWFzb24YBCABKAlCLrpIK3IpGKAfMiReW15ceDAwLVx4MDhceDBiXHgwY1x4MGUtXHgxZlx4N2ZdKiRCEwoRX2V4cGVjdGVkX3ZlcnNpb24iPQoUUmVqZWN0QXBwZWFsUmVzcG9uc2USJQoEY2FzZRgBIAEoCzIXLmNhc2VmbG93LmNhc2VzLnYxLkNhc2Ui2AIKF092ZXJyaWRlRGVjaXNpb25SZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEhkKB2Nhc2VfaWQYAiABKAlCCLpIBXIDsAEBEiYKEGV4cGVjdGVkX3ZlcnNpb24YAyABKA1CB7pIBCoCKAFIAIgBARI+Cgx0YXJnZXRfc3RhdGUYBCABKA4yHC5jYXNlZmxvdy5jYXNlcy52MS5DYXNlU3RhdGVCCrpIB4IBBBgEGAUSPgoGcmVhc29uGAUgASgJQi66SCtyKRigHzIkXlteXHgwMC1ceDA4XHgwYlx4MGNceDBlLVx4MWZceDdmXSokEkcKD2xlZ2FsX2F1dGhvcml0eRgGIAEoCUIuukgrcikY6AcyJF5bXlx4MDAtXHgwOFx4MGJceDBjXHgwZS1ceDFmXHg3Zl0qJEITChFfZXhwZWN0ZWRfdmVyc2lvbiJBChhPdmVycmlkZURlY2lzaW9uUmVzcG9uc2USJQoEY2FzZRgBIAEoCzIXLmNhc2VmbG93LmNhc2VzLnYxLkNhc2UiyAEKEENsb3NlQ2FzZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESGQoHY2FzZV9pZBgCIAEoCUIIukgFcgOwAQESJgoQZXhwZWN0ZWRfdmVyc2lvbhgDIAEoDUIHukgEKgIoAUgAiAEBEj4KBnJlYXNvbhgEIAEoCUIuukgrcikYoB8yJF5bXlx4MDAtXHgwOFx4MGJceDBjXHgwZS1ceDFmXHg3Zl0qJEITChFfZXhwZWN0ZWRfdmVyc2lvbiI6ChFDbG9zZUNhc2VSZXNwb25zZRIlCgRjYXNlGAEgASgLMhcuY2FzZWZsb3cuY2FzZXMudjEuQ2FzZSIrCg5HZXRDYXNlUmVxdWVzdBIZCgdjYXNlX2lkGAEgASgJQgi6SAVyA7ABASI4Cg9HZXRDYXNlUmVzcG9uc2USJQoEY2FzZRgBIAEoCzIXLmNhc2VmbG93LmNhc2VzLnYxLkNhc2UisgMKEExpc3RDYXNlc1JlcXVlc3QSGwoJcGFnZV9zaXplGAEgASgNQgi6SAUqAxj0AxIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiACBJBCgZzdGF0ZXMYAyADKA4yHC5jYXNlZmxvdy5jYXNlcy52MS5DYXNlU3RhdGVCE7pIEJIBDRAKGAEiB4IBBBABIAASMwoJY2FzZV90eXBlGAQgASgJQiC6SB1yGzIZXihbYS16XVthLXowLTlfXXswLDYyfSk/JBI5ChRhc3NpZ25lZF9yZXZpZXdlcl9pZBgFIAEoCUIbukgYchYyFF5bXHgyMC1ceDdlXXswLDEyOH0kEi8KCmNyZWF0b3JfaWQYBiABKAlCG7pIGHIWMhReW1x4MjAtXHg3ZV17MCwxMjh9JBI5ChJleHRlcm5hbF9yZWZlcmVuY2UYByABKAlCHbpIGnIYGIABMhNeW15ceDAwLVx4MWZceDdmXSokEkQKDWNoYW5nZWRfc2luY2UYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQhG6SA6yAQsiBwj/gtH/rwcyACJUChFMaXN0Q2FzZXNSZXNwb25zZRImCgVjYXNlcxgBIAMoCzIXLmNhc2VmbG93LmNhc2VzLnYxLkNhc2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjMKEVdhdGNoQ2FzZXNSZXF1ZXN0Eh4KDHJlc3VtZV90b2tlbhgBIAEoCUIIukgFcgMYgAgiUQoSV2F0Y2hDYXNlc1Jlc3BvbnNlEiUKBGNhc2UYASABKAsyFy5jYXNlZmxvdy5jYXNlcy52MS5DYXNlEhQKDHJlc3VtZV90b2tlbhgCIAEoCSJtChVHZXRDYXNlSGlzdG9yeVJlcXVlc3QSGQoHY2FzZV9pZBgBIAEoCUIIukgFcgOwAQESGwoJcGFnZV9zaXplGAIgASgNQgi6SAUqAxj0AxIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiACCJjChZHZXRDYXNlSGlzdG9yeVJlc3BvbnNlEjAKB2VudHJpZXMYASADKAsyHy5jYXNlZmxvdy5jYXNlcy52MS5IaXN0b3J5RW50cnkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIocECgxIaXN0b3J5RW50cnkSDwoHdmVyc2lvbhgBIAEoDRItCgZhY3Rpb24YAiABKA4yHS5jYXNlZmxvdy5jYXNlcy52MS5DYXNlQWN0aW9uEjAKCmZyb21fc3RhdGUYAyABKA4yHC5jYXNlZmxvdy5jYXNlcy52MS5DYXNlU3RhdGUSLgoIdG9fc3RhdGUYBCABKA4yHC5jYXNlZmxvdy5jYXNlcy52MS5DYXNlU3RhdGUSLgoFYWN0b3IYBSABKAsyHy5jYXNlZmxvdy5jYXNlcy52MS5IaXN0b3J5QWN0b3ISDgoGcmVhc29uGAYgASgJEhcKD2xlZ2FsX2F1dGhvcml0eRgHIAEoCRITCgthc3NpZ25lZV9pZBgIIAEoCRIWCg5wb2xpY3lfdmVyc2lvbhgJIAEoDRIVCg1kZWNpc2lvbl9oYXNoGAogASgMEhoKEmNvbnRlbnRfY29tbWl0bWVudBgLIAEoDBISCgpyZXF1ZXN0X2lkGAwgASgJEi8KC29jY3VycmVkX2F0GA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtyZWNvcmRlZF9hdBgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIZXZlbnRfaWQYDyABKAkSFAoMZXZlbnRfZGlnZXN0GBAgASgMImsKDEhpc3RvcnlBY3RvchIKCgJpZBgBIAEoCRIqCgRraW5kGAIgASgOMhwuY2FzZWZsb3cuZXZlbnQudjEuQWN0b3JLaW5kEg0KBXJvbGVzGAMgAygJEhQKDG9uX2JlaGFsZl9vZhgEIAEoCTKKEQoLQ2FzZVNlcnZpY2USbgoKQ3JlYXRlQ2FzZRIkLmNhc2VmbG93LmNhc2VzLnYxLkNyZWF0ZUNhc2VSZXF1ZXN0GiUuY2FzZWZsb3cuY2FzZXMudjEuQ3JlYXRlQ2FzZVJlc3BvbnNlIhOQAgLquBgMCgpjYXNld29ya2VyEm4KClVwZGF0ZUNhc2USJC5jYXNlZmxvdy5jYXNlcy52MS5VcGRhdGVDYXNlUmVxdWVzdBolLmNhc2VmbG93LmNhc2VzLnYxLlVwZGF0ZUNhc2VSZXNwb25zZSITkAIC6rgYDAoKY2FzZXdvcmtlchJuCgpTdWJtaXRDYXNlEiQuY2FzZWZsb3cuY2FzZXMudjEuU3VibWl0Q2FzZVJlcXVlc3QaJS5jYXNlZmxvdy5jYXNlcy52MS5TdWJtaXRDYXNlUmVzcG9uc2UiE5ACAuq4GAwKCmNhc2V3b3JrZXISegoOQXNzaWduUmV2aWV3ZXISKC5jYXNlZmxvdy5jYXNlcy52MS5Bc3NpZ25SZXZpZXdlclJlcXVlc3QaKS5jYXNlZmxvdy5jYXNlcy52MS5Bc3NpZ25SZXZpZXdlclJlc3BvbnNlIhOQAgLquBgMCgpzdXBlcnZpc29yEm8KC1N0YXJ0UmV2aWV3EiUuY2FzZWZsb3cuY2FzZXMudjEuU3RhcnRSZXZpZXdSZXF1ZXN0GiYuY2FzZWZsb3cuY2FzZXMudjEuU3RhcnRSZXZpZXdSZXNwb25zZSIRkAIC6rgYCgoIcmV2aWV3ZXISbwoLQXBwcm92ZUNhc2USJS5jYXNlZmxvdy5jYXNlcy52MS5BcHByb3ZlQ2FzZVJlcXVlc3QaJi5jYXNlZmxvdy5jYXNlcy52MS5BcHByb3ZlQ2FzZVJlc3BvbnNlIhGQAgLquBgKCghyZXZpZXdlchJsCgpSZWplY3RDYXNlEiQuY2FzZWZsb3cuY2FzZXMudjEuUmVqZWN0Q2FzZVJlcXVlc3QaJS5jYXNlZmxvdy5jYXNlcy52MS5SZWplY3RDYXNlUmVzcG9uc2UiEZACAuq4GAoKCHJldmlld2VyEm4KCkFwcGVhbENhc2USJC5jYXNlZmxvdy5jYXNlcy52MS5BcHBlYWxDYXNlUmVxdWVzdBolLmNhc2VmbG93LmNhc2VzLnYxLkFwcGVhbENhc2VSZXNwb25zZSITkAIC6rgYDAoKY2FzZXdvcmtlchKBAQoRU3RhcnRBcHBlYWxSZXZpZXcSKy5jYXNlZmxvdy5jYXNlcy52MS5TdGFydEFwcGVhbFJldmlld1JlcXVlc3QaLC5jYXNlZmxvdy5jYXNlcy52MS5TdGFydEFwcGVhbFJldmlld1Jlc3BvbnNlIhGQAgLquBgKCghyZXZpZXdlchJ1Cg1BcHByb3ZlQXBwZWFsEicuY2FzZWZsb3cuY2FzZXMudjEuQXBwcm92ZUFwcGVhbFJlcXVlc3QaKC5jYXNlZmxvdy5jYXNlcy52MS5BcHByb3ZlQXBwZWFsUmVzcG9uc2UiEZACAuq4GAoKCHJldmlld2VyEnIKDFJlamVjdEFwcGVhbBImLmNhc2VmbG93LmNhc2VzLnYxLlJlamVjdEFwcGVhbFJlcXVlc3QaJy5jYXNlZmxvdy5jYXNlcy52MS5SZWplY3RBcHBlYWxSZXNwb25zZSIRkAIC6rgYCgoIcmV2aWV3ZXISgAEKEE92ZXJyaWRlRGVjaXNpb24SKi5jYXNlZmxvdy5jYXNlcy52MS5PdmVycmlkZURlY2lzaW9uUmVxdWVzdBorLmNhc2VmbG93LmNhc2VzLnYxLk92ZXJyaWRlRGVjaXNpb25SZXNwb25zZSITkAIC6rgYDAoKc3VwZXJ2aXNvchJrCglDbG9zZUNhc2USIy5jYXNlZmxvdy5jYXNlcy52MS5DbG9zZUNhc2VSZXF1ZXN0GiQuY2FzZWZsb3cuY2FzZXMudjEuQ2xvc2VDYXNlUmVzcG9uc2UiE5ACAuq4GAwKCnN1cGVydmlzb3ISmAEKB0dldENhc2USIS5jYXNlZmxvdy5jYXNlcy52MS5HZXRDYXNlUmVxdWVzdBoiLmNhc2VmbG93LmNhc2VzLnYxLkdldENhc2VSZXNwb25zZSJGkAIB6rgYPwoKY2FzZXdvcmtlcgoIcmV2aWV3ZXIKCnN1cGVydmlzb3IKCGltcG9ydGVyCgdhdWRpdG9yCghvcGVyYXRvchKeAQoJTGlzdENhc2VzEiMuY2FzZWZsb3cuY2FzZXMudjEuTGlzdENhc2VzUmVxdWVzdBokLmNhc2VmbG93LmNhc2VzLnYxLkxpc3RDYXNlc1Jlc3BvbnNlIkaQAgHquBg/CgpjYXNld29ya2VyCghyZXZpZXdlcgoKc3VwZXJ2aXNvcgoIaW1wb3J0ZXIKB2F1ZGl0b3IKCG9wZXJhdG9yEqMBCgpXYXRjaENhc2VzEiQuY2FzZWZsb3cuY2FzZXMudjEuV2F0Y2hDYXNlc1JlcXVlc3QaJS5jYXNlZmxvdy5jYXNlcy52MS5XYXRjaENhc2VzUmVzcG9uc2UiRpACAeq4GD8KCmNhc2V3b3JrZXIKCHJldmlld2VyCgpzdXBlcnZpc29yCghpbXBvcnRlcgoHYXVkaXRvcgoIb3BlcmF0b3IwARKtAQoOR2V0Q2FzZUhpc3RvcnkSKC5jYXNlZmxvdy5jYXNlcy52MS5HZXRDYXNlSGlzdG9yeVJlcXVlc3QaKS5jYXNlZmxvdy5jYXNlcy52MS5HZXRDYXNlSGlzdG9yeVJlc3BvbnNlIkaQAgHquBg/CgpjYXNld29ya2VyCghyZXZpZXdlcgoKc3VwZXJ2aXNvcgoIaW1wb3J0ZXIKB2F1ZGl0b3IKCG9wZXJhdG9yYgZwcm90bzM", [file_buf_validate_validate, file_caseflow_cases_v1_case, file_caseflow_event_v1_event, file_caseflow_options_v1_authz, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("CiRjYXNlZmxvdy9jYXNlcy92MS9jYXNlX3NlcnZpY2UucHJvdG8SEWNhc2VmbG93LmNhc2VzLnYxIoIBCgZPcmlnaW4SRQoLb2NjdXJyZWRfYXQYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQhS6SBHIAQGyAQsiBwj/gtH/rwcyABIxCgxvbl9iZWhhbGZfb2YYAiABKAlCG7pIGHIWMhReW1x4MjEtXHg3ZV17MSwxMjh9JCKCAgoRQ3JlYXRlQ2FzZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESMAoJY2FzZV90eXBlGAIgASgJQh26SBpyGDIWXlthLXpdW2EtejAtOV9dezAsNjJ9JBI5ChJleHRlcm5hbF9yZWZlcmVuY2UYAyABKAlCHbpIGnIYGIABMhNeW15ceDAwLVx4MWZceDdmXSokEjcKB2NvbnRlbnQYBCABKAsyHi5jYXNlZmxvdy5jYXNlcy52MS5DYXNlQ29udGVudEIGukgDyAEBEikKBm9yaWdpbhgPIAEoCzIZLmNhc2VmbG93LmNhc2VzLnYxLk9yaWdpbiI7ChJDcmVhdGVDYXNlUmVzcG9uc2USJQoEY2FzZRgBIAEoCzIXLmNhc2VmbG93LmNhc2VzLnYxLkNhc2UipwMKEVVwZGF0ZUNhc2VSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEhkKB2Nhc2VfaWQYAiABKAlCCLpIBXIDsAEBEiYKEGV4cGVjdGVkX3ZlcnNpb24YAyABKA1CB7pIBCoCKAFIAIgBARI3Cgdjb250ZW50GAQgASgLMh4uY2FzZWZsb3cuY2FzZXMudjEuQ2FzZUNvbnRlbnRCBrpIA8gBARK3AQoLdXBkYXRlX21hc2sYBSABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrQoUBukiBAboBYAoVdXBkYXRlX21hc2subm90X2VtcHR5EjBtdXN0IG5hbWUgYXQgbGVhc3Qgb25lIG9mIHRpdGxlLCBzdW1tYXJ5LCBwZW9wbGUaFXRoaXMucGF0aHMuc2l6ZSgpID4gMMgBAeIBGBIFdGl0bGUSB3N1bW1hcnkSBnBlb3BsZRIpCgZvcmlnaW4YDyABKAsyGS5jYXNlZmxvdy5jYXNlcy52MS5PcmlnaW5CEwoRX2V4cGVjdGVkX3ZlcnNpb24iOwoSVXBkYXRlQ2FzZVJlc3BvbnNlEiUKBGNhc2UYASABKAsyFy5jYXNlZmxvdy5jYXNlcy52MS5DYXNlIrQBChFTdWJtaXRDYXNlUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARIZCgdjYXNlX2lkGAIgASgJQgi6SAVyA7ABARImChBleHBlY3RlZF92ZXJzaW9uGAMgASgNQge6SAQqAigBSACIAQESKQoGb3JpZ2luGA8gASgLMhkuY2FzZWZsb3cuY2FzZXMudjEuT3JpZ2luQhMKEV9leHBlY3RlZF92ZXJzaW9uIjsKElN1Ym1pdENhc2VSZXNwb25zZRIlCgRjYXNlGAEgASgLMhcuY2FzZWZsb3cuY2FzZXMudjEuQ2FzZSLqAQoVQXNzaWduUmV2aWV3ZXJSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEhkKB2Nhc2VfaWQYAiABKAlCCLpIBXIDsAEBEiYKEGV4cGVjdGVkX3ZlcnNpb24YAyABKA1CB7pIBCoCKAFIAIgBARIwCgtyZXZpZXdlcl9pZBgEIAEoCUIbukgYchYyFF5bXHgyMS1ceDdlXXsxLDEyOH0kEikKBm9yaWdpbhgPIAEoCzIZLmNhc2VmbG93LmNhc2VzLnYxLk9yaWdpbkITChFfZXhwZWN0ZWRfdmVyc2lvbiI/ChZBc3NpZ25SZXZpZXdlclJlc3BvbnNlEiUKBGNhc2UYASABKAsyFy5jYXNlZmxvdy5jYXNlcy52MS5DYXNlIrUBChJTdGFydFJldmlld1JlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESGQoHY2FzZV9pZBgCIAEoCUIIukgFcgOwAQESJgoQZXhwZWN0ZWRfdmVyc2lvbhgDIAEoDUIHukgEKgIoAUgAiAEBEikKBm9yaWdpbhgPIAEoCzIZLmNhc2VmbG93LmNhc2VzLnYxLk9yaWdpbkITChFfZXhwZWN0ZWRfdmVyc2lvbiI8ChNTdGFydFJldmlld1Jlc3BvbnNlEiUKBGNhc2UYASABKAsyFy5jYXNlZmxvdy5jYXNlcy52MS5DYXNlIvUBChJBcHByb3ZlQ2FzZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESGQoHY2FzZV9pZBgCIAEoCUIIukgFcgOwAQESJgoQZXhwZWN0ZWRfdmVyc2lvbhgDIAEoDUIHukgEKgIoAUgAiAEBEj4KBnJlYXNvbhgEIAEoCUIuukgrcikYoB8yJF5bXlx4MDAtXHgwOFx4MGJceDBjXHgwZS1ceDFmXHg3Zl0qJBIpCgZvcmlnaW4YDyABKAsyGS5jYXNlZmxvdy5jYXNlcy52MS5PcmlnaW5CEwoRX2V4cGVjdGVkX3ZlcnNpb24iPAoTQXBwcm92ZUNhc2VSZXNwb25zZRIlCgRjYXNlGAEgASgLMhcuY2FzZWZsb3cuY2FzZXMudjEuQ2FzZSL0AQoRUmVqZWN0Q2FzZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESGQoHY2FzZV9pZBgCIAEoCUIIukgFcgOwAQESJgoQZXhwZWN0ZWRfdmVyc2lvbhgDIAEoDUIHukgEKgIoAUgAiAEBEj4KBnJlYXNvbhgEIAEoCUIuukgrcikYoB8yJF5bXlx4MDAtXHgwOFx4MGJceDBjXHgwZS1ceDFmXHg3Zl0qJBIpCgZvcmlnaW4YDyABKAsyGS5jYXNlZmxvdy5jYXNlcy52MS5PcmlnaW5CEwoRX2V4cGVjdGVkX3ZlcnNpb24iOwoSUmVqZWN0Q2FzZVJlc3BvbnNlEiUKBGNhc2UYASABKAsyFy5jYXNlZmxvdy5jYXNlcy52MS5DYXNlIvUBChFBcHBlYWxDYXNlUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARIZCgdjYXNlX2lkGAIgASgJQgi6SAVyA7ABARImChBleHBlY3RlZF92ZXJzaW9uGAMgASgNQge6SAQqAigBSACIAQESPwoHZ3JvdW5kcxgEIAEoCUIuukgrcikYoB8yJF5bXlx4MDAtXHgwOFx4MGJceDBjXHgwZS1ceDFmXHg3Zl0qJBIpCgZvcmlnaW4YDyABKAsyGS5jYXNlZmxvdy5jYXNlcy52MS5PcmlnaW5CEwoRX2V4cGVjdGVkX3ZlcnNpb24iOwoSQXBwZWFsQ2FzZVJlc3BvbnNlEiUKBGNhc2UYASABKAsyFy5jYXNlZmxvdy5jYXNlcy52MS5DYXNlIrsBChhTdGFydEFwcGVhbFJldmlld1JlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESGQoHY2FzZV9pZBgCIAEoCUIIukgFcgOwAQESJgoQZXhwZWN0ZWRfdmVyc2lvbhgDIAEoDUIHukgEKgIoAUgAiAEBEikKBm9yaWdpbhgPIAEoCzIZLmNhc2VmbG93LmNhc2VzLnYxLk9yaWdpbkITChFfZXhwZWN0ZWRfdmVyc2lvbiJCChlTdGFydEFwcGVhbFJldmlld1Jlc3BvbnNlEiUKBGNhc2UYASABKAsyFy5jYXNlZmxvdy5jYXNlcy52MS5DYXNlIvcBChRBcHByb3ZlQXBwZWFsUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyA7ABARIZCgdjYXNlX2lkGAIgASgJQgi6SAVyA7ABARImChBleHBlY3RlZF92ZXJzaW9uGAMgASgNQge6SAQqAigBSACIAQESPgoGcmVhc29uGAQgASgJQi66SCtyKRigHzIkXlteXHgwMC1ceDA4XHgwYlx4MGNceDBlLVx4MWZceDdmXSokEikKBm9yaWdpbhgPIAEoCzIZLmNhc2VmbG93LmNhc2VzLnYxLk9yaWdpbkITChFfZXhwZWN0ZWRfdmVyc2lvbiI+ChVBcHByb3ZlQXBwZWFsUmVzcG9uc2USJQoEY2FzZRgBIAEoCzIXLmNhc2VmbG93LmNhc2VzLnYxLkNhc2Ui9gEKE1JlamVjdEFwcGVhbFJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgOwAQESGQoHY2FzZV9pZBgCIAEoCUIIukgFcgOwAQESJgoQZXhwZWN0ZWRfdmVyc2lvbhgDIAEoDUIHukgEKgIoAUgAiAEBEj4KBnJlYXNvbhgEIAEoCUIuukgrcikYoB8yJF5bXlx4MDAtXHgwOFx4MGJceDBjXHgwZS1ceDFmXHg3Zl0qJBIpCgZvcmlnaW4YDyABKAsyGS5jYXNlZmxvdy5jYXNlcy52MS5PcmlnaW5CEwoRX2V4cGVjdGVkX3ZlcnNpb24iPQoUUmVqZWN0QXBwZWFsUmVzcG9uc2USJQoEY2FzZRgBIAEoCzIXLmNhc2VmbG93LmNhc2VzLnYxLkNhc2UigwMKF092ZXJyaWRlRGVjaXNpb25SZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEhkKB2Nhc2VfaWQYAiABKAlCCLpIBXIDsAEBEiYKEGV4cGVjdGVkX3ZlcnNpb24YAyABKA1CB7pIBCoCKAFIAIgBARI+Cgx0YXJnZXRfc3RhdGUYBCABKA4yHC5jYXNlZmxvdy5jYXNlcy52MS5DYXNlU3RhdGVCCrpIB4IBBBgEGAUSPgoGcmVhc29uGAUgASgJQi66SCtyKRigHzIkXlteXHgwMC1ceDA4XHgwYlx4MGNceDBlLVx4MWZceDdmXSokEkcKD2xlZ2FsX2F1dGhvcml0eRgGIAEoCUIuukgrcikY6AcyJF5bXlx4MDAtXHgwOFx4MGJceDBjXHgwZS1ceDFmXHg3Zl0qJBIpCgZvcmlnaW4YDyABKAsyGS5jYXNlZmxvdy5jYXNlcy52MS5PcmlnaW5CEwoRX2V4cGVjdGVkX3ZlcnNpb24iQQoYT3ZlcnJpZGVEZWNpc2lvblJlc3BvbnNlEiUKBGNhc2UYASABKAsyFy5jYXNlZmxvdy5jYXNlcy52MS5DYXNlIvMBChBDbG9zZUNhc2VSZXF1ZXN0EhwKCnJlcXVlc3RfaWQYASABKAlCCLpIBXIDsAEBEhkKB2Nhc2VfaWQYAiABKAlCCLpIBXIDsAEBEiYKEGV4cGVjdGVkX3ZlcnNpb24YAyABKA1CB7pIBCoCKAFIAIgBARI+CgZyZWFzb24YBCABKAlCLrpIK3IpGKAfMiReW15ceDAwLVx4MDhceDBiXHgwY1x4MGUtXHgxZlx4N2ZdKiQSKQoGb3JpZ2luGA8gASgLMhkuY2FzZWZsb3cuY2FzZXMudjEuT3JpZ2luQhMKEV9leHBlY3RlZF92ZXJzaW9uIjoKEUNsb3NlQ2FzZVJlc3BvbnNlEiUKBGNhc2UYASABKAsyFy5jYXNlZmxvdy5jYXNlcy52MS5DYXNlIisKDkdldENhc2VSZXF1ZXN0EhkKB2Nhc2VfaWQYASABKAlCCLpIBXIDsAEBIjgKD0dldENhc2VSZXNwb25zZRIlCgRjYXNlGAEgASgLMhcuY2FzZWZsb3cuY2FzZXMudjEuQ2FzZSKyAwoQTGlzdENhc2VzUmVxdWVzdBIbCglwYWdlX3NpemUYASABKA1CCLpIBSoDGPQDEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAIEkEKBnN0YXRlcxgDIAMoDjIcLmNhc2VmbG93LmNhc2VzLnYxLkNhc2VTdGF0ZUITukgQkgENEAoYASIHggEEEAEgABIzCgljYXNlX3R5cGUYBCABKAlCILpIHXIbMhleKFthLXpdW2EtejAtOV9dezAsNjJ9KT8kEjkKFGFzc2lnbmVkX3Jldmlld2VyX2lkGAUgASgJQhu6SBhyFjIUXltceDIwLVx4N2VdezAsMTI4fSQSLwoKY3JlYXRvcl9pZBgGIAEoCUIbukgYchYyFF5bXHgyMC1ceDdlXXswLDEyOH0kEjkKEmV4dGVybmFsX3JlZmVyZW5jZRgHIAEoCUIdukgachgYgAEyE15bXlx4MDAtXHgxZlx4N2ZdKiQSRAoNY2hhbmdlZF9zaW5jZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCEbpIDrIBCyIHCP+C0f+vBzIAIlQKEUxpc3RDYXNlc1Jlc3BvbnNlEiYKBWNhc2VzGAEgAygLMhcuY2FzZWZsb3cuY2FzZXMudjEuQ2FzZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiMwoRV2F0Y2hDYXNlc1JlcXVlc3QSHgoMcmVzdW1lX3Rva2VuGAEgASgJQgi6SAVyAxiACCJRChJXYXRjaENhc2VzUmVzcG9uc2USJQoEY2FzZRgBIAEoCzIXLmNhc2VmbG93LmNhc2VzLnYxLkNhc2USFAoMcmVzdW1lX3Rva2VuGAIgASgJIm0KFUdldENhc2VIaXN0b3J5UmVxdWVzdBIZCgdjYXNlX2lkGAEgASgJQgi6SAVyA7ABARIbCglwYWdlX3NpemUYAiABKA1CCLpIBSoDGPQDEhwKCnBhZ2VfdG9rZW4YAyABKAlCCLpIBXIDGIAIImMKFkdldENhc2VIaXN0b3J5UmVzcG9uc2USMAoHZW50cmllcxgBIAMoCzIfLmNhc2VmbG93LmNhc2VzLnYxLkhpc3RvcnlFbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkizQQKDEhpc3RvcnlFbnRyeRIPCgd2ZXJzaW9uGAEgASgNEi0KBmFjdGlvbhgCIAEoDjIdLmNhc2VmbG93LmNhc2VzLnYxLkNhc2VBY3Rpb24SMAoKZnJvbV9zdGF0ZRgDIAEoDjIcLmNhc2VmbG93LmNhc2VzLnYxLkNhc2VTdGF0ZRIuCgh0b19zdGF0ZRgEIAEoDjIcLmNhc2VmbG93LmNhc2VzLnYxLkNhc2VTdGF0ZRIuCgVhY3RvchgFIAEoCzIfLmNhc2VmbG93LmNhc2VzLnYxLkhpc3RvcnlBY3RvchIOCgZyZWFzb24YBiABKAkSFwoPbGVnYWxfYXV0aG9yaXR5GAcgASgJEhMKC2Fzc2lnbmVlX2lkGAggASgJEhYKDnBvbGljeV92ZXJzaW9uGAkgASgNEhUKDWRlY2lzaW9uX2hhc2gYCiABKAwSGgoSY29udGVudF9jb21taXRtZW50GAsgASgMEhIKCnJlcXVlc3RfaWQYDCABKAkSLwoLb2NjdXJyZWRfYXQYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3JlY29yZGVkX2F0GA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghldmVudF9pZBgPIAEoCRIUCgxldmVudF9kaWdlc3QYECABKAwSEgoKZXZlbnRfdHlwZRgRIAEoCRIaChJhcHByb3ZhbHNfcmVxdWlyZWQYEiABKA0SFAoMcmV2aWV3X3JvdW5kGBMgASgNImsKDEhpc3RvcnlBY3RvchIKCgJpZBgBIAEoCRIqCgRraW5kGAIgASgOMhwuY2FzZWZsb3cuZXZlbnQudjEuQWN0b3JLaW5kEg0KBXJvbGVzGAMgAygJEhQKDG9uX2JlaGFsZl9vZhgEIAEoCTKNEgoLQ2FzZVNlcnZpY2USeAoKQ3JlYXRlQ2FzZRIkLmNhc2VmbG93LmNhc2VzLnYxLkNyZWF0ZUNhc2VSZXF1ZXN0GiUuY2FzZWZsb3cuY2FzZXMudjEuQ3JlYXRlQ2FzZVJlc3BvbnNlIh2QAgLquBgWCgpjYXNld29ya2VyCghpbXBvcnRlchJ4CgpVcGRhdGVDYXNlEiQuY2FzZWZsb3cuY2FzZXMudjEuVXBkYXRlQ2FzZVJlcXVlc3QaJS5jYXNlZmxvdy5jYXNlcy52MS5VcGRhdGVDYXNlUmVzcG9uc2UiHZACAuq4GBYKCmNhc2V3b3JrZXIKCGltcG9ydGVyEngKClN1Ym1pdENhc2USJC5jYXNlZmxvdy5jYXNlcy52MS5TdWJtaXRDYXNlUmVxdWVzdBolLmNhc2VmbG93LmNhc2VzLnYxLlN1Ym1pdENhc2VSZXNwb25zZSIdkAIC6rgYFgoKY2FzZXdvcmtlcgoIaW1wb3J0ZXIShAEKDkFzc2lnblJldmlld2VyEiguY2FzZWZsb3cuY2FzZXMudjEuQXNzaWduUmV2aWV3ZXJSZXF1ZXN0GikuY2FzZWZsb3cuY2FzZXMudjEuQXNzaWduUmV2aWV3ZXJSZXNwb25zZSIdkAIC6rgYFgoKc3VwZXJ2aXNvcgoIaW1wb3J0ZXISeQoLU3RhcnRSZXZpZXcSJS5jYXNlZmxvdy5jYXNlcy52MS5TdGFydFJldmlld1JlcXVlc3QaJi5jYXNlZmxvdy5jYXNlcy52MS5TdGFydFJldmlld1Jlc3BvbnNlIhuQAgLquBgUCghyZXZpZXdlcgoIaW1wb3J0ZXISeQoLQXBwcm92ZUNhc2USJS5jYXNlZmxvdy5jYXNlcy52MS5BcHByb3ZlQ2FzZVJlcXVlc3QaJi5jYXNlZmxvdy5jYXNlcy52MS5BcHByb3ZlQ2FzZVJlc3BvbnNlIhuQAgLquBgUCghyZXZpZXdlcgoIaW1wb3J0ZXISdgoKUmVqZWN0Q2FzZRIkLmNhc2VmbG93LmNhc2VzLnYxLlJlamVjdENhc2VSZXF1ZXN0GiUuY2FzZWZsb3cuY2FzZXMudjEuUmVqZWN0Q2FzZVJlc3BvbnNlIhuQAgLquBgUCghyZXZpZXdlcgoIaW1wb3J0ZXISeAoKQXBwZWFsQ2FzZRIkLmNhc2VmbG93LmNhc2VzLnYxLkFwcGVhbENhc2VSZXF1ZXN0GiUuY2FzZWZsb3cuY2FzZXMudjEuQXBwZWFsQ2FzZVJlc3BvbnNlIh2QAgLquBgWCgpjYXNld29ya2VyCghpbXBvcnRlchKLAQoRU3RhcnRBcHBlYWxSZXZpZXcSKy5jYXNlZmxvdy5jYXNlcy52MS5TdGFydEFwcGVhbFJldmlld1JlcXVlc3QaLC5jYXNlZmxvdy5jYXNlcy52MS5TdGFydEFwcGVhbFJldmlld1Jlc3BvbnNlIhuQAgLquBgUCghyZXZpZXdlcgoIaW1wb3J0ZXISfwoNQXBwcm92ZUFwcGVhbBInLmNhc2VmbG93LmNhc2VzLnYxLkFwcHJvdmVBcHBlYWxSZXF1ZXN0GiguY2FzZWZsb3cuY2FzZXMudjEuQXBwcm92ZUFwcGVhbFJlc3BvbnNlIhuQAgLquBgUCghyZXZpZXdlcgoIaW1wb3J0ZXISfAoMUmVqZWN0QXBwZWFsEiYuY2FzZWZsb3cuY2FzZXMudjEuUmVqZWN0QXBwZWFsUmVxdWVzdBonLmNhc2VmbG93LmNhc2VzLnYxLlJlamVjdEFwcGVhbFJlc3BvbnNlIhuQAgLquBgUCghyZXZpZXdlcgoIaW1wb3J0ZXISigEKEE92ZXJyaWRlRGVjaXNpb24SKi5jYXNlZmxvdy5jYXNlcy52MS5PdmVycmlkZURlY2lzaW9uUmVxdWVzdBorLmNhc2VmbG93LmNhc2VzLnYxLk92ZXJyaWRlRGVjaXNpb25SZXNwb25zZSIdkAIC6rgYFgoKc3VwZXJ2aXNvcgoIaW1wb3J0ZXISdQoJQ2xvc2VDYXNlEiMuY2FzZWZsb3cuY2FzZXMudjEuQ2xvc2VDYXNlUmVxdWVzdBokLmNhc2VmbG93LmNhc2VzLnYxLkNsb3NlQ2FzZVJlc3BvbnNlIh2QAgLquBgWCgpzdXBlcnZpc29yCghpbXBvcnRlchKYAQoHR2V0Q2FzZRIhLmNhc2VmbG93LmNhc2VzLnYxLkdldENhc2VSZXF1ZXN0GiIuY2FzZWZsb3cuY2FzZXMudjEuR2V0Q2FzZVJlc3BvbnNlIkaQAgHquBg/CgpjYXNld29ya2VyCghyZXZpZXdlcgoKc3VwZXJ2aXNvcgoIaW1wb3J0ZXIKB2F1ZGl0b3IKCG9wZXJhdG9yEp4BCglMaXN0Q2FzZXMSIy5jYXNlZmxvdy5jYXNlcy52MS5MaXN0Q2FzZXNSZXF1ZXN0GiQuY2FzZWZsb3cuY2FzZXMudjEuTGlzdENhc2VzUmVzcG9uc2UiRpACAeq4GD8KCmNhc2V3b3JrZXIKCHJldmlld2VyCgpzdXBlcnZpc29yCghpbXBvcnRlcgoHYXVkaXRvcgoIb3BlcmF0b3ISowEKCldhdGNoQ2FzZXMSJC5jYXNlZmxvdy5jYXNlcy52MS5XYXRjaENhc2VzUmVxdWVzdBolLmNhc2VmbG93LmNhc2VzLnYxLldhdGNoQ2FzZXNSZXNwb25zZSJGkAIB6rgYPwoKY2FzZXdvcmtlcgoIcmV2aWV3ZXIKCnN1cGVydmlzb3IKCGltcG9ydGVyCgdhdWRpdG9yCghvcGVyYXRvcjABEq0BCg5HZXRDYXNlSGlzdG9yeRIoLmNhc2VmbG93LmNhc2VzLnYxLkdldENhc2VIaXN0b3J5UmVxdWVzdBopLmNhc2VmbG93LmNhc2VzLnYxLkdldENhc2VIaXN0b3J5UmVzcG9uc2UiRpACAeq4GD8KCmNhc2V3b3JrZXIKCHJldmlld2VyCgpzdXBlcnZpc29yCghpbXBvcnRlcgoHYXVkaXRvcgoIb3BlcmF0b3JiBnByb3RvMw", [file_buf_validate_validate, file_caseflow_cases_v1_case, file_caseflow_event_v1_event, file_caseflow_options_v1_authz, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+
+/**
+ * An action of another system, brought in by a caller with role `importer`.
+ *
+ * @generated from message caseflow.cases.v1.Origin
+ */
+export type Origin = Message<"caseflow.cases.v1.Origin"> & {
+  /**
+   * When it happened there, kept to the millisecond; not after the present, and not before what the case has already. Required.
+   *
+   * @generated from field: google.protobuf.Timestamp occurred_at = 1;
+   */
+  occurredAt?: Timestamp | undefined;
+
+  /**
+   * Who did it there; 1 to 128 printable characters without spaces. Independence is judged on this person.
+   *
+   * @generated from field: string on_behalf_of = 2;
+   */
+  onBehalfOf: string;
+};
+
+/**
+ * Describes the message caseflow.cases.v1.Origin.
+ * Use `create(OriginSchema)` to create a new message.
+ */
+export const OriginSchema: GenMessage<Origin> = /*@__PURE__*/
+  messageDesc(file_caseflow_cases_v1_case_service, 0);
 
 /**
  * Request of CreateCase.
@@ -53,6 +81,14 @@ export type CreateCaseRequest = Message<"caseflow.cases.v1.CreateCaseRequest"> &
    * @generated from field: caseflow.cases.v1.CaseContent content = 4;
    */
   content?: CaseContent | undefined;
+
+  /**
+   * What another system says of this action. Absent: it happens now, done by whoever calls. Required of a caller who is let in by
+   * role `importer` alone, and refused with FORBIDDEN from a caller without that role.
+   *
+   * @generated from field: caseflow.cases.v1.Origin origin = 15;
+   */
+  origin?: Origin | undefined;
 };
 
 /**
@@ -60,7 +96,7 @@ export type CreateCaseRequest = Message<"caseflow.cases.v1.CreateCaseRequest"> &
  * Use `create(CreateCaseRequestSchema)` to create a new message.
  */
 export const CreateCaseRequestSchema: GenMessage<CreateCaseRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 0);
+  messageDesc(file_caseflow_cases_v1_case_service, 1);
 
 /**
  * Answer of CreateCase.
@@ -81,7 +117,7 @@ export type CreateCaseResponse = Message<"caseflow.cases.v1.CreateCaseResponse">
  * Use `create(CreateCaseResponseSchema)` to create a new message.
  */
 export const CreateCaseResponseSchema: GenMessage<CreateCaseResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 1);
+  messageDesc(file_caseflow_cases_v1_case_service, 2);
 
 /**
  * Request of UpdateCase.
@@ -123,6 +159,14 @@ export type UpdateCaseRequest = Message<"caseflow.cases.v1.UpdateCaseRequest"> &
    * @generated from field: google.protobuf.FieldMask update_mask = 5;
    */
   updateMask?: FieldMask | undefined;
+
+  /**
+   * What another system says of this action. Absent: it happens now, done by whoever calls. Required of a caller who is let in by
+   * role `importer` alone, and refused with FORBIDDEN from a caller without that role.
+   *
+   * @generated from field: caseflow.cases.v1.Origin origin = 15;
+   */
+  origin?: Origin | undefined;
 };
 
 /**
@@ -130,7 +174,7 @@ export type UpdateCaseRequest = Message<"caseflow.cases.v1.UpdateCaseRequest"> &
  * Use `create(UpdateCaseRequestSchema)` to create a new message.
  */
 export const UpdateCaseRequestSchema: GenMessage<UpdateCaseRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 2);
+  messageDesc(file_caseflow_cases_v1_case_service, 3);
 
 /**
  * Answer of UpdateCase.
@@ -151,7 +195,7 @@ export type UpdateCaseResponse = Message<"caseflow.cases.v1.UpdateCaseResponse">
  * Use `create(UpdateCaseResponseSchema)` to create a new message.
  */
 export const UpdateCaseResponseSchema: GenMessage<UpdateCaseResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 3);
+  messageDesc(file_caseflow_cases_v1_case_service, 4);
 
 /**
  * Request of SubmitCase.
@@ -179,6 +223,14 @@ export type SubmitCaseRequest = Message<"caseflow.cases.v1.SubmitCaseRequest"> &
    * @generated from field: optional uint32 expected_version = 3;
    */
   expectedVersion?: number | undefined;
+
+  /**
+   * What another system says of this action. Absent: it happens now, done by whoever calls. Required of a caller who is let in by
+   * role `importer` alone, and refused with FORBIDDEN from a caller without that role.
+   *
+   * @generated from field: caseflow.cases.v1.Origin origin = 15;
+   */
+  origin?: Origin | undefined;
 };
 
 /**
@@ -186,7 +238,7 @@ export type SubmitCaseRequest = Message<"caseflow.cases.v1.SubmitCaseRequest"> &
  * Use `create(SubmitCaseRequestSchema)` to create a new message.
  */
 export const SubmitCaseRequestSchema: GenMessage<SubmitCaseRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 4);
+  messageDesc(file_caseflow_cases_v1_case_service, 5);
 
 /**
  * Answer of SubmitCase.
@@ -207,7 +259,7 @@ export type SubmitCaseResponse = Message<"caseflow.cases.v1.SubmitCaseResponse">
  * Use `create(SubmitCaseResponseSchema)` to create a new message.
  */
 export const SubmitCaseResponseSchema: GenMessage<SubmitCaseResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 5);
+  messageDesc(file_caseflow_cases_v1_case_service, 6);
 
 /**
  * Request of AssignReviewer.
@@ -242,6 +294,14 @@ export type AssignReviewerRequest = Message<"caseflow.cases.v1.AssignReviewerReq
    * @generated from field: string reviewer_id = 4;
    */
   reviewerId: string;
+
+  /**
+   * What another system says of this action. Absent: it happens now, done by whoever calls. Required of a caller who is let in by
+   * role `importer` alone, and refused with FORBIDDEN from a caller without that role.
+   *
+   * @generated from field: caseflow.cases.v1.Origin origin = 15;
+   */
+  origin?: Origin | undefined;
 };
 
 /**
@@ -249,7 +309,7 @@ export type AssignReviewerRequest = Message<"caseflow.cases.v1.AssignReviewerReq
  * Use `create(AssignReviewerRequestSchema)` to create a new message.
  */
 export const AssignReviewerRequestSchema: GenMessage<AssignReviewerRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 6);
+  messageDesc(file_caseflow_cases_v1_case_service, 7);
 
 /**
  * Answer of AssignReviewer.
@@ -270,7 +330,7 @@ export type AssignReviewerResponse = Message<"caseflow.cases.v1.AssignReviewerRe
  * Use `create(AssignReviewerResponseSchema)` to create a new message.
  */
 export const AssignReviewerResponseSchema: GenMessage<AssignReviewerResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 7);
+  messageDesc(file_caseflow_cases_v1_case_service, 8);
 
 /**
  * Request of StartReview.
@@ -298,6 +358,14 @@ export type StartReviewRequest = Message<"caseflow.cases.v1.StartReviewRequest">
    * @generated from field: optional uint32 expected_version = 3;
    */
   expectedVersion?: number | undefined;
+
+  /**
+   * What another system says of this action. Absent: it happens now, done by whoever calls. Required of a caller who is let in by
+   * role `importer` alone, and refused with FORBIDDEN from a caller without that role.
+   *
+   * @generated from field: caseflow.cases.v1.Origin origin = 15;
+   */
+  origin?: Origin | undefined;
 };
 
 /**
@@ -305,7 +373,7 @@ export type StartReviewRequest = Message<"caseflow.cases.v1.StartReviewRequest">
  * Use `create(StartReviewRequestSchema)` to create a new message.
  */
 export const StartReviewRequestSchema: GenMessage<StartReviewRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 8);
+  messageDesc(file_caseflow_cases_v1_case_service, 9);
 
 /**
  * Answer of StartReview.
@@ -326,7 +394,7 @@ export type StartReviewResponse = Message<"caseflow.cases.v1.StartReviewResponse
  * Use `create(StartReviewResponseSchema)` to create a new message.
  */
 export const StartReviewResponseSchema: GenMessage<StartReviewResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 9);
+  messageDesc(file_caseflow_cases_v1_case_service, 10);
 
 /**
  * Request of ApproveCase.
@@ -361,6 +429,14 @@ export type ApproveCaseRequest = Message<"caseflow.cases.v1.ApproveCaseRequest">
    * @generated from field: string reason = 4;
    */
   reason: string;
+
+  /**
+   * What another system says of this action. Absent: it happens now, done by whoever calls. Required of a caller who is let in by
+   * role `importer` alone, and refused with FORBIDDEN from a caller without that role.
+   *
+   * @generated from field: caseflow.cases.v1.Origin origin = 15;
+   */
+  origin?: Origin | undefined;
 };
 
 /**
@@ -368,7 +444,7 @@ export type ApproveCaseRequest = Message<"caseflow.cases.v1.ApproveCaseRequest">
  * Use `create(ApproveCaseRequestSchema)` to create a new message.
  */
 export const ApproveCaseRequestSchema: GenMessage<ApproveCaseRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 10);
+  messageDesc(file_caseflow_cases_v1_case_service, 11);
 
 /**
  * Answer of ApproveCase.
@@ -389,7 +465,7 @@ export type ApproveCaseResponse = Message<"caseflow.cases.v1.ApproveCaseResponse
  * Use `create(ApproveCaseResponseSchema)` to create a new message.
  */
 export const ApproveCaseResponseSchema: GenMessage<ApproveCaseResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 11);
+  messageDesc(file_caseflow_cases_v1_case_service, 12);
 
 /**
  * Request of RejectCase.
@@ -424,6 +500,14 @@ export type RejectCaseRequest = Message<"caseflow.cases.v1.RejectCaseRequest"> &
    * @generated from field: string reason = 4;
    */
   reason: string;
+
+  /**
+   * What another system says of this action. Absent: it happens now, done by whoever calls. Required of a caller who is let in by
+   * role `importer` alone, and refused with FORBIDDEN from a caller without that role.
+   *
+   * @generated from field: caseflow.cases.v1.Origin origin = 15;
+   */
+  origin?: Origin | undefined;
 };
 
 /**
@@ -431,7 +515,7 @@ export type RejectCaseRequest = Message<"caseflow.cases.v1.RejectCaseRequest"> &
  * Use `create(RejectCaseRequestSchema)` to create a new message.
  */
 export const RejectCaseRequestSchema: GenMessage<RejectCaseRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 12);
+  messageDesc(file_caseflow_cases_v1_case_service, 13);
 
 /**
  * Answer of RejectCase.
@@ -452,7 +536,7 @@ export type RejectCaseResponse = Message<"caseflow.cases.v1.RejectCaseResponse">
  * Use `create(RejectCaseResponseSchema)` to create a new message.
  */
 export const RejectCaseResponseSchema: GenMessage<RejectCaseResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 13);
+  messageDesc(file_caseflow_cases_v1_case_service, 14);
 
 /**
  * Request of AppealCase.
@@ -487,6 +571,14 @@ export type AppealCaseRequest = Message<"caseflow.cases.v1.AppealCaseRequest"> &
    * @generated from field: string grounds = 4;
    */
   grounds: string;
+
+  /**
+   * What another system says of this action. Absent: it happens now, done by whoever calls. Required of a caller who is let in by
+   * role `importer` alone, and refused with FORBIDDEN from a caller without that role.
+   *
+   * @generated from field: caseflow.cases.v1.Origin origin = 15;
+   */
+  origin?: Origin | undefined;
 };
 
 /**
@@ -494,7 +586,7 @@ export type AppealCaseRequest = Message<"caseflow.cases.v1.AppealCaseRequest"> &
  * Use `create(AppealCaseRequestSchema)` to create a new message.
  */
 export const AppealCaseRequestSchema: GenMessage<AppealCaseRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 14);
+  messageDesc(file_caseflow_cases_v1_case_service, 15);
 
 /**
  * Answer of AppealCase.
@@ -515,7 +607,7 @@ export type AppealCaseResponse = Message<"caseflow.cases.v1.AppealCaseResponse">
  * Use `create(AppealCaseResponseSchema)` to create a new message.
  */
 export const AppealCaseResponseSchema: GenMessage<AppealCaseResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 15);
+  messageDesc(file_caseflow_cases_v1_case_service, 16);
 
 /**
  * Request of StartAppealReview.
@@ -543,6 +635,14 @@ export type StartAppealReviewRequest = Message<"caseflow.cases.v1.StartAppealRev
    * @generated from field: optional uint32 expected_version = 3;
    */
   expectedVersion?: number | undefined;
+
+  /**
+   * What another system says of this action. Absent: it happens now, done by whoever calls. Required of a caller who is let in by
+   * role `importer` alone, and refused with FORBIDDEN from a caller without that role.
+   *
+   * @generated from field: caseflow.cases.v1.Origin origin = 15;
+   */
+  origin?: Origin | undefined;
 };
 
 /**
@@ -550,7 +650,7 @@ export type StartAppealReviewRequest = Message<"caseflow.cases.v1.StartAppealRev
  * Use `create(StartAppealReviewRequestSchema)` to create a new message.
  */
 export const StartAppealReviewRequestSchema: GenMessage<StartAppealReviewRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 16);
+  messageDesc(file_caseflow_cases_v1_case_service, 17);
 
 /**
  * Answer of StartAppealReview.
@@ -571,7 +671,7 @@ export type StartAppealReviewResponse = Message<"caseflow.cases.v1.StartAppealRe
  * Use `create(StartAppealReviewResponseSchema)` to create a new message.
  */
 export const StartAppealReviewResponseSchema: GenMessage<StartAppealReviewResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 17);
+  messageDesc(file_caseflow_cases_v1_case_service, 18);
 
 /**
  * Request of ApproveAppeal.
@@ -606,6 +706,14 @@ export type ApproveAppealRequest = Message<"caseflow.cases.v1.ApproveAppealReque
    * @generated from field: string reason = 4;
    */
   reason: string;
+
+  /**
+   * What another system says of this action. Absent: it happens now, done by whoever calls. Required of a caller who is let in by
+   * role `importer` alone, and refused with FORBIDDEN from a caller without that role.
+   *
+   * @generated from field: caseflow.cases.v1.Origin origin = 15;
+   */
+  origin?: Origin | undefined;
 };
 
 /**
@@ -613,7 +721,7 @@ export type ApproveAppealRequest = Message<"caseflow.cases.v1.ApproveAppealReque
  * Use `create(ApproveAppealRequestSchema)` to create a new message.
  */
 export const ApproveAppealRequestSchema: GenMessage<ApproveAppealRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 18);
+  messageDesc(file_caseflow_cases_v1_case_service, 19);
 
 /**
  * Answer of ApproveAppeal.
@@ -634,7 +742,7 @@ export type ApproveAppealResponse = Message<"caseflow.cases.v1.ApproveAppealResp
  * Use `create(ApproveAppealResponseSchema)` to create a new message.
  */
 export const ApproveAppealResponseSchema: GenMessage<ApproveAppealResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 19);
+  messageDesc(file_caseflow_cases_v1_case_service, 20);
 
 /**
  * Request of RejectAppeal.
@@ -669,6 +777,14 @@ export type RejectAppealRequest = Message<"caseflow.cases.v1.RejectAppealRequest
    * @generated from field: string reason = 4;
    */
   reason: string;
+
+  /**
+   * What another system says of this action. Absent: it happens now, done by whoever calls. Required of a caller who is let in by
+   * role `importer` alone, and refused with FORBIDDEN from a caller without that role.
+   *
+   * @generated from field: caseflow.cases.v1.Origin origin = 15;
+   */
+  origin?: Origin | undefined;
 };
 
 /**
@@ -676,7 +792,7 @@ export type RejectAppealRequest = Message<"caseflow.cases.v1.RejectAppealRequest
  * Use `create(RejectAppealRequestSchema)` to create a new message.
  */
 export const RejectAppealRequestSchema: GenMessage<RejectAppealRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 20);
+  messageDesc(file_caseflow_cases_v1_case_service, 21);
 
 /**
  * Answer of RejectAppeal.
@@ -697,7 +813,7 @@ export type RejectAppealResponse = Message<"caseflow.cases.v1.RejectAppealRespon
  * Use `create(RejectAppealResponseSchema)` to create a new message.
  */
 export const RejectAppealResponseSchema: GenMessage<RejectAppealResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 21);
+  messageDesc(file_caseflow_cases_v1_case_service, 22);
 
 /**
  * Request of OverrideDecision.
@@ -746,6 +862,14 @@ export type OverrideDecisionRequest = Message<"caseflow.cases.v1.OverrideDecisio
    * @generated from field: string legal_authority = 6;
    */
   legalAuthority: string;
+
+  /**
+   * What another system says of this action. Absent: it happens now, done by whoever calls. Required of a caller who is let in by
+   * role `importer` alone, and refused with FORBIDDEN from a caller without that role.
+   *
+   * @generated from field: caseflow.cases.v1.Origin origin = 15;
+   */
+  origin?: Origin | undefined;
 };
 
 /**
@@ -753,7 +877,7 @@ export type OverrideDecisionRequest = Message<"caseflow.cases.v1.OverrideDecisio
  * Use `create(OverrideDecisionRequestSchema)` to create a new message.
  */
 export const OverrideDecisionRequestSchema: GenMessage<OverrideDecisionRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 22);
+  messageDesc(file_caseflow_cases_v1_case_service, 23);
 
 /**
  * Answer of OverrideDecision.
@@ -774,7 +898,7 @@ export type OverrideDecisionResponse = Message<"caseflow.cases.v1.OverrideDecisi
  * Use `create(OverrideDecisionResponseSchema)` to create a new message.
  */
 export const OverrideDecisionResponseSchema: GenMessage<OverrideDecisionResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 23);
+  messageDesc(file_caseflow_cases_v1_case_service, 24);
 
 /**
  * Request of CloseCase.
@@ -809,6 +933,14 @@ export type CloseCaseRequest = Message<"caseflow.cases.v1.CloseCaseRequest"> & {
    * @generated from field: string reason = 4;
    */
   reason: string;
+
+  /**
+   * What another system says of this action. Absent: it happens now, done by whoever calls. Required of a caller who is let in by
+   * role `importer` alone, and refused with FORBIDDEN from a caller without that role.
+   *
+   * @generated from field: caseflow.cases.v1.Origin origin = 15;
+   */
+  origin?: Origin | undefined;
 };
 
 /**
@@ -816,7 +948,7 @@ export type CloseCaseRequest = Message<"caseflow.cases.v1.CloseCaseRequest"> & {
  * Use `create(CloseCaseRequestSchema)` to create a new message.
  */
 export const CloseCaseRequestSchema: GenMessage<CloseCaseRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 24);
+  messageDesc(file_caseflow_cases_v1_case_service, 25);
 
 /**
  * Answer of CloseCase.
@@ -837,7 +969,7 @@ export type CloseCaseResponse = Message<"caseflow.cases.v1.CloseCaseResponse"> &
  * Use `create(CloseCaseResponseSchema)` to create a new message.
  */
 export const CloseCaseResponseSchema: GenMessage<CloseCaseResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 25);
+  messageDesc(file_caseflow_cases_v1_case_service, 26);
 
 /**
  * Request of GetCase.
@@ -858,7 +990,7 @@ export type GetCaseRequest = Message<"caseflow.cases.v1.GetCaseRequest"> & {
  * Use `create(GetCaseRequestSchema)` to create a new message.
  */
 export const GetCaseRequestSchema: GenMessage<GetCaseRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 26);
+  messageDesc(file_caseflow_cases_v1_case_service, 27);
 
 /**
  * Answer of GetCase.
@@ -879,7 +1011,7 @@ export type GetCaseResponse = Message<"caseflow.cases.v1.GetCaseResponse"> & {
  * Use `create(GetCaseResponseSchema)` to create a new message.
  */
 export const GetCaseResponseSchema: GenMessage<GetCaseResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 27);
+  messageDesc(file_caseflow_cases_v1_case_service, 28);
 
 /**
  * Request of ListCases. Filters that are given must all hold.
@@ -949,7 +1081,7 @@ export type ListCasesRequest = Message<"caseflow.cases.v1.ListCasesRequest"> & {
  * Use `create(ListCasesRequestSchema)` to create a new message.
  */
 export const ListCasesRequestSchema: GenMessage<ListCasesRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 28);
+  messageDesc(file_caseflow_cases_v1_case_service, 29);
 
 /**
  * Answer of ListCases.
@@ -977,7 +1109,7 @@ export type ListCasesResponse = Message<"caseflow.cases.v1.ListCasesResponse"> &
  * Use `create(ListCasesResponseSchema)` to create a new message.
  */
 export const ListCasesResponseSchema: GenMessage<ListCasesResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 29);
+  messageDesc(file_caseflow_cases_v1_case_service, 30);
 
 /**
  * Request of WatchCases.
@@ -998,7 +1130,7 @@ export type WatchCasesRequest = Message<"caseflow.cases.v1.WatchCasesRequest"> &
  * Use `create(WatchCasesRequestSchema)` to create a new message.
  */
 export const WatchCasesRequestSchema: GenMessage<WatchCasesRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 30);
+  messageDesc(file_caseflow_cases_v1_case_service, 31);
 
 /**
  * One message of WatchCases.
@@ -1026,7 +1158,7 @@ export type WatchCasesResponse = Message<"caseflow.cases.v1.WatchCasesResponse">
  * Use `create(WatchCasesResponseSchema)` to create a new message.
  */
 export const WatchCasesResponseSchema: GenMessage<WatchCasesResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 31);
+  messageDesc(file_caseflow_cases_v1_case_service, 32);
 
 /**
  * Request of GetCaseHistory.
@@ -1061,7 +1193,7 @@ export type GetCaseHistoryRequest = Message<"caseflow.cases.v1.GetCaseHistoryReq
  * Use `create(GetCaseHistoryRequestSchema)` to create a new message.
  */
 export const GetCaseHistoryRequestSchema: GenMessage<GetCaseHistoryRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 32);
+  messageDesc(file_caseflow_cases_v1_case_service, 33);
 
 /**
  * Answer of GetCaseHistory.
@@ -1089,7 +1221,7 @@ export type GetCaseHistoryResponse = Message<"caseflow.cases.v1.GetCaseHistoryRe
  * Use `create(GetCaseHistoryResponseSchema)` to create a new message.
  */
 export const GetCaseHistoryResponseSchema: GenMessage<GetCaseHistoryResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 33);
+  messageDesc(file_caseflow_cases_v1_case_service, 34);
 
 /**
  * One accepted transition, decoded from the event's stored bytes.
@@ -1182,7 +1314,7 @@ export type HistoryEntry = Message<"caseflow.cases.v1.HistoryEntry"> & {
   requestId: string;
 
   /**
-   * When it happened, by the account of whoever reported it.
+   * When it happened, by the account of whoever reported it; equal to `recorded_at` unless the action was imported.
    *
    * @generated from field: google.protobuf.Timestamp occurred_at = 13;
    */
@@ -1208,6 +1340,28 @@ export type HistoryEntry = Message<"caseflow.cases.v1.HistoryEntry"> & {
    * @generated from field: bytes event_digest = 16;
    */
   eventDigest: Uint8Array;
+
+  /**
+   * The event's type, `caseflow.case.` and what happened: tells a proposal to override from an override, and the last approval from
+   * one before.
+   *
+   * @generated from field: string event_type = 17;
+   */
+  eventType: string;
+
+  /**
+   * How many distinct people must approve under the policy, 1 or 2; 0 on entries that decide nothing.
+   *
+   * @generated from field: uint32 approvals_required = 18;
+   */
+  approvalsRequired: number;
+
+  /**
+   * Which round of decision it belongs to: 1 is the first review, 2 the appeal's; 0 before any.
+   *
+   * @generated from field: uint32 review_round = 19;
+   */
+  reviewRound: number;
 };
 
 /**
@@ -1215,7 +1369,7 @@ export type HistoryEntry = Message<"caseflow.cases.v1.HistoryEntry"> & {
  * Use `create(HistoryEntrySchema)` to create a new message.
  */
 export const HistoryEntrySchema: GenMessage<HistoryEntry> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 34);
+  messageDesc(file_caseflow_cases_v1_case_service, 35);
 
 /**
  * Who did it, as the token of the call said.
@@ -1257,10 +1411,13 @@ export type HistoryActor = Message<"caseflow.cases.v1.HistoryActor"> & {
  * Use `create(HistoryActorSchema)` to create a new message.
  */
 export const HistoryActorSchema: GenMessage<HistoryActor> = /*@__PURE__*/
-  messageDesc(file_caseflow_cases_v1_case_service, 35);
+  messageDesc(file_caseflow_cases_v1_case_service, 36);
 
 /**
  * Moves cases through their states. Tenant, actor and roles come from the bearer token alone.
+ *
+ * The person who acts is whom the token acts for (`act.sub`), or else its `sub`; in an imported action it is the origin's. Who may act,
+ * and who is independent of whom, is judged on that person; request ids belong to the token's `sub`.
  *
  * Every write carries a `request_id`: sent again with the same message, it has one effect and gives the first answer again, byte for
  * byte, with the header `caseflow-replayed: true`. Every write that names a case may carry `expected_version`: given, it must be the
@@ -1380,7 +1537,8 @@ export const CaseService: GenService<{
     output: typeof RejectAppealResponseSchema;
   },
   /**
-   * Proposes to override a decision, or, as a second supervisor with the same target and reason, carries it out.
+   * Proposes to override a decision, or, as a second supervisor with the same target, reason and legal authority, carries it out.
+   * Anything else replaces the proposal. An appeal or the close of the case ends it.
    *
    * @generated from rpc caseflow.cases.v1.CaseService.OverrideDecision
    */

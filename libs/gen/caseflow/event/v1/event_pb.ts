@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file caseflow/event/v1/event.proto.
  */
 export const file_caseflow_event_v1_event: GenFile = /*@__PURE__*/
-  fileDesc("Ch1jYXNlZmxvdy9ldmVudC92MS9ldmVudC5wcm90bxIRY2FzZWZsb3cuZXZlbnQudjEimgUKBUV2ZW50EhAKCGV2ZW50X2lkGAEgASgJEg4KBnNvdXJjZRgCIAEoCRIMCgR0eXBlGAMgASgJEhYKDnNjaGVtYV92ZXJzaW9uGAQgASgNEhEKCXRlbmFudF9pZBgFIAEoCRIPCgdzdWJqZWN0GAYgASgJEhgKEHN1YmplY3Rfc2VxdWVuY2UYByABKAQSFwoPcHJldmlvdXNfZGlnZXN0GAggASgMEicKBWFjdG9yGAkgASgLMhguY2FzZWZsb3cuZXZlbnQudjEuQWN0b3ISEgoKZnJvbV9zdGF0ZRgKIAEoCRIQCgh0b19zdGF0ZRgLIAEoCRIOCgZyZWFzb24YDCABKAkSFQoNZGVjaXNpb25faGFzaBgNIAEoDBIaChJjb250ZW50X2NvbW1pdG1lbnQYDiABKAwSFgoOcG9saWN5X3ZlcnNpb24YDyABKA0SEgoKcmVxdWVzdF9pZBgQIAEoCRIWCg5jb3JyZWxhdGlvbl9pZBgRIAEoCRITCgt0cmFjZXBhcmVudBgSIAEoCRIvCgtvY2N1cnJlZF9hdBgTIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLcmVjb3JkZWRfYXQYFCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2Fzc2lnbmVlX2lkGBUgASgJEhcKD2xlZ2FsX2F1dGhvcml0eRgWIAEoCRIUCgxzdWJqZWN0X3R5cGUYFyABKAkSFAoMcmV2aWV3X3JvdW5kGBggASgNEhoKEmFwcHJvdmFsc19yZXF1aXJlZBgZIAEoDRIvCgl0b21ic3RvbmUYGiABKAsyHC5jYXNlZmxvdy5ldmVudC52MS5Ub21ic3RvbmUiZAoFQWN0b3ISCgoCaWQYASABKAkSKgoEa2luZBgCIAEoDjIcLmNhc2VmbG93LmV2ZW50LnYxLkFjdG9yS2luZBINCgVyb2xlcxgDIAMoCRIUCgxvbl9iZWhhbGZfb2YYBCABKAkiTwoJVG9tYnN0b25lEhcKD29yaWdpbmFsX2RpZ2VzdBgBIAEoDBIZChFvcmlnaW5hbF9ldmVudF9pZBgCIAEoCRIOCgZyZWFzb24YAyABKAkqVgoJQWN0b3JLaW5kEhoKFkFDVE9SX0tJTkRfVU5TUEVDSUZJRUQQABIVChFBQ1RPUl9LSU5EX1BFUlNPThABEhYKEkFDVE9SX0tJTkRfU0VSVklDRRACYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("Ch1jYXNlZmxvdy9ldmVudC92MS9ldmVudC5wcm90bxIRY2FzZWZsb3cuZXZlbnQudjEitgUKBUV2ZW50EhAKCGV2ZW50X2lkGAEgASgJEg4KBnNvdXJjZRgCIAEoCRIMCgR0eXBlGAMgASgJEhYKDnNjaGVtYV92ZXJzaW9uGAQgASgNEhEKCXRlbmFudF9pZBgFIAEoCRIPCgdzdWJqZWN0GAYgASgJEhgKEHN1YmplY3Rfc2VxdWVuY2UYByABKAQSFwoPcHJldmlvdXNfZGlnZXN0GAggASgMEicKBWFjdG9yGAkgASgLMhguY2FzZWZsb3cuZXZlbnQudjEuQWN0b3ISEgoKZnJvbV9zdGF0ZRgKIAEoCRIQCgh0b19zdGF0ZRgLIAEoCRIOCgZyZWFzb24YDCABKAkSFQoNZGVjaXNpb25faGFzaBgNIAEoDBIaChJjb250ZW50X2NvbW1pdG1lbnQYDiABKAwSFgoOcG9saWN5X3ZlcnNpb24YDyABKA0SEgoKcmVxdWVzdF9pZBgQIAEoCRIWCg5jb3JyZWxhdGlvbl9pZBgRIAEoCRITCgt0cmFjZXBhcmVudBgSIAEoCRIvCgtvY2N1cnJlZF9hdBgTIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLcmVjb3JkZWRfYXQYFCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2Fzc2lnbmVlX2lkGBUgASgJEhcKD2xlZ2FsX2F1dGhvcml0eRgWIAEoCRIUCgxzdWJqZWN0X3R5cGUYFyABKAkSFAoMcmV2aWV3X3JvdW5kGBggASgNEhoKEmFwcHJvdmFsc19yZXF1aXJlZBgZIAEoDRIvCgl0b21ic3RvbmUYGiABKAsyHC5jYXNlZmxvdy5ldmVudC52MS5Ub21ic3RvbmUSGgoSYXBwZWFsX3dpbmRvd19kYXlzGBsgASgNImQKBUFjdG9yEgoKAmlkGAEgASgJEioKBGtpbmQYAiABKA4yHC5jYXNlZmxvdy5ldmVudC52MS5BY3RvcktpbmQSDQoFcm9sZXMYAyADKAkSFAoMb25fYmVoYWxmX29mGAQgASgJIk8KCVRvbWJzdG9uZRIXCg9vcmlnaW5hbF9kaWdlc3QYASABKAwSGQoRb3JpZ2luYWxfZXZlbnRfaWQYAiABKAkSDgoGcmVhc29uGAMgASgJKlYKCUFjdG9yS2luZBIaChZBQ1RPUl9LSU5EX1VOU1BFQ0lGSUVEEAASFQoRQUNUT1JfS0lORF9QRVJTT04QARIWChJBQ1RPUl9LSU5EX1NFUlZJQ0UQAmIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * One change of one subject, as its source tells it. The encoded bytes are made once, in the transaction that made the change,
@@ -60,14 +60,14 @@ export type Event = Message<"caseflow.event.v1.Event"> & {
   tenantId: string;
 
   /**
-   * What changed: 1 to 256 characters; for a case its id.
+   * What changed: 1 to 256 characters; for a case its id, for a policy `policy/` and the case type.
    *
    * @generated from field: string subject = 6;
    */
   subject: string;
 
   /**
-   * Position in the subject's history, from 1, without a gap; for a case its version. 0 is not valid.
+   * Position in the subject's history, from 1, without a gap; for a case its version, for a policy the policy version. 0 is not valid.
    *
    * @generated from field: uint64 subject_sequence = 7;
    */
@@ -194,7 +194,7 @@ export type Event = Message<"caseflow.event.v1.Event"> & {
   reviewRound: number;
 
   /**
-   * How many distinct people must approve under the policy; 0 where no approval is at stake.
+   * How many distinct people must approve under the policy, 1 or 2; 0 where no approval is at stake.
    *
    * @generated from field: uint32 approvals_required = 25;
    */
@@ -206,6 +206,14 @@ export type Event = Message<"caseflow.event.v1.Event"> & {
    * @generated from field: caseflow.event.v1.Tombstone tombstone = 26;
    */
   tombstone?: Tombstone | undefined;
+
+  /**
+   * Of an event that sets a policy: for how many days after a decision it may be appealed, 0 to 3,650; 0: it may not. 0 on every
+   * other event.
+   *
+   * @generated from field: uint32 appeal_window_days = 27;
+   */
+  appealWindowDays: number;
 };
 
 /**
@@ -243,7 +251,8 @@ export type Actor = Message<"caseflow.event.v1.Actor"> & {
   roles: string[];
 
   /**
-   * For whom the actor acted: at most 128 characters; empty when for nobody else.
+   * For whom the actor acted: at most 128 characters; empty when for nobody else. Of an imported event, who acted in the system it
+   * comes from.
    *
    * @generated from field: string on_behalf_of = 4;
    */

@@ -1,0 +1,136 @@
+import { setTimeout as pause } from "node:timers/promises";
+import type pg from "pg";
+import { Fault } from "#libs/fault/fault.ts";
+import type { Statement } from "#libs/pg/statement.ts";
+import { runForTenant } from "#libs/pg/tenant-transaction.ts";
+import { reportDatabaseFaults } from "#libs/service/report-database-faults.ts";
+import type { Reason } from "../domain/reason.ts";
+import { findAppliedRequest, toAppliedRequest, type AppliedRequest } from "../store/answers.ts";
+import { isLostRace } from "../store/lost-race.ts";
+import type { Actor, EventFacts } from "./event-facts.ts";
+
+/*
+ * The write path: how a request takes effect exactly once. Two round trips to PostgreSQL.
+ *
+ *   1 load      what the request is about, then what this principal's         nothing is held; dying here loses nothing
+ *               request id did before
+ *   2 replay    it took effect before: give the recorded answer back           same bytes, no effect
+ *   3 decide    the pure rules accept, or refuse                               a refusal is not recorded
+ *   4 commit    one statement: state, entry, outbox row, content, answer       all or nothing; the version is compared
+ *   5 again     somebody was faster: back to 1, at most `attemptsMax` times    a duplicate finds the answer at 2
+ *
+ * There is no lease and no "in progress" state. A duplicate sent at the same time waits in step 4 for the row, loses, and
+ * replays. If the connection dies during the commit nobody knows here whether it happened: the caller is told just that
+ * (OUTCOME_UNKNOWN), and a retry with the same request id finds the truth at step 1.
+ */
+
+/** How often a write that named no version looks again after losing a race, the first time included. */
+const attemptsMax = 5;
+/** The longest pause before looking again: rivals that lost together do not come back together. */
+const rivalPauseMs = 20;
+
+/** What every write carries. */
+export interface WriteRequest {
+  readonly tenantId: string;
+  readonly actor: Actor;
+  readonly requestId: string;
+  /** SHA-256 of method and message: tells a retry from another request with a used id. */
+  readonly requestHash: Uint8Array;
+  readonly correlationId: string;
+  readonly traceparent: string;
+  /** What is left of the caller's time; throws when nothing is. */
+  readonly remainingMs: () => number;
+}
+
+export interface WriteResult {
+  readonly answer: Uint8Array;
+  /** True when the request took effect earlier, and this is what it was answered with then. */
+  readonly replayed: boolean;
+}
+
+export interface WriteDependencies {
+  readonly pool: pg.Pool;
+  readonly now: () => Date;
+  readonly encodeEvent: (facts: EventFacts) => Uint8Array;
+  /** Told after each commit, so that the relay need not wait for its poll. */
+  readonly onCommitted: () => void;
+}
+
+/** What one attempt would write. */
+export interface Attempt {
+  /** The one data-modifying statement; it writes one row or, when somebody was faster, none. */
+  readonly statement: Statement;
+  readonly answer: Uint8Array;
+  /** What the statement goes on from; 0: nothing was there. */
+  readonly fromVersion: number;
+}
+
+/**
+ * Applies a request: `prepare` gets what `load` found, judges it, and throws the refusal as a Fault. Faults besides:
+ * REQUEST_ID_REUSED, REQUEST_ALREADY_APPLIED, VERSION_MISMATCH after too many lost races, and what `reportDatabaseFaults`
+ * makes of outages.
+ */
+export async function applyOnce(
+  { pool, now, onCommitted }: WriteDependencies,
+  request: WriteRequest,
+  load: Statement,
+  prepare: (found: pg.QueryResult, at: Date) => Attempt,
+): Promise<WriteResult> {
+  for (let attempt = 1; ; attempt++) {
+    const { found, applied } = await look(pool, request, load, now());
+    if (applied) return { answer: replay(request, applied), replayed: true };
+    const { statement, answer, fromVersion } = prepare(found, now());
+    if (await commit(pool, request, statement)) {
+      onCommitted();
+      return { answer, replayed: false };
+    }
+    if (attempt === attemptsMax) {
+      throw new Fault<Reason>("VERSION_MISMATCH", { current_version: String(fromVersion) });
+    }
+    await pause(Math.random() * rivalPauseMs);
+  }
+}
+
+async function look(
+  pool: pg.Pool,
+  request: WriteRequest,
+  load: Statement,
+  at: Date,
+): Promise<{ found: pg.QueryResult; applied: AppliedRequest | undefined }> {
+  const { tenantId, actor, requestId } = request;
+  const [found, before] = await reportDatabaseFaults(() =>
+    runForTenant(pool, { tenantId, timeoutMs: request.remainingMs(), readOnly: true, planEachTime: true }, [
+      load,
+      findAppliedRequest(tenantId, actor.id, requestId, at),
+    ]),
+  );
+  if (!found) throw new Error(`${load.name}: no result`);
+  const row = before?.rows[0];
+  return { found, applied: row && toAppliedRequest(row) };
+}
+
+function replay(request: WriteRequest, applied: AppliedRequest): Uint8Array {
+  if (applied.answer === undefined) {
+    throw new Fault<Reason>("REQUEST_ALREADY_APPLIED", {
+      case_id: applied.caseId,
+      version: String(applied.version),
+    });
+  }
+  if (!Buffer.from(applied.answer.requestHash).equals(request.requestHash)) {
+    throw new Fault<Reason>("REQUEST_ID_REUSED", { request_id: request.requestId });
+  }
+  return applied.answer.bytes;
+}
+
+/** Commits; false when somebody was faster and nothing was written. */
+async function commit(pool: pg.Pool, request: WriteRequest, statement: Statement): Promise<boolean> {
+  try {
+    const [saved] = await reportDatabaseFaults(() =>
+      runForTenant(pool, { tenantId: request.tenantId, timeoutMs: request.remainingMs() }, [statement]),
+    );
+    return saved?.rowCount === 1;
+  } catch (error) {
+    if (isLostRace(error)) return false;
+    throw error;
+  }
+}

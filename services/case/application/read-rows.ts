@@ -1,0 +1,23 @@
+import type pg from "pg";
+import type { Statement } from "#libs/pg/statement.ts";
+import { runForTenant } from "#libs/pg/tenant-transaction.ts";
+import { reportDatabaseFaults } from "#libs/service/report-database-faults.ts";
+
+/** Who reads, and how long they may. */
+export interface Reader {
+  readonly tenantId: string;
+  readonly remainingMs: () => number;
+}
+
+/** Runs one statement that reads, for the reader's tenant. Faults: what `reportDatabaseFaults` makes of outages. */
+export async function readRows(pool: pg.Pool, reader: Reader, statement: Statement): Promise<pg.QueryResult> {
+  const [result] = await reportDatabaseFaults(() =>
+    runForTenant(
+      pool,
+      { tenantId: reader.tenantId, timeoutMs: reader.remainingMs(), readOnly: true, planEachTime: true },
+      [statement],
+    ),
+  );
+  if (!result) throw new Error(`${statement.name}: no result`);
+  return result;
+}
