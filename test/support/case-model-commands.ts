@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { cast, moves, type Action, type Content, type Name } from "./case-model.ts";
+import { cast, moves, type Action, type CaseType, type Content, type Name } from "./case-model.ts";
 
 /** One request as it is drawn: indexes are taken modulo what there is when its turn comes. */
 export interface Call {
@@ -16,6 +16,7 @@ export interface Call {
   readonly version: "none" | "right" | "behind" | "ahead";
   readonly content: Content;
   readonly fields: readonly (keyof Content)[];
+  readonly caseType: CaseType;
   readonly reviewer: Name;
   readonly reason: string;
   /**
@@ -84,6 +85,7 @@ const call: fc.Arbitrary<Call> = fc.record({
     people: drawn<readonly string[]>([12, ["Ada"]], [1, []]),
   }),
   fields: fc.noShrink(fc.subarray(["title", "summary", "people"] as const, { minLength: 1 })),
+  caseType: evenly<CaseType>(["permit", "two_person_permit"]),
   reviewer: evenly<Name>(["rita", "rob", "eve", "ann"]),
   reason: text,
   id: fc.record({

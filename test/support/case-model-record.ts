@@ -33,8 +33,8 @@ export interface Remains {
 
 const deliveryMs = 10_000;
 
-/** What must be left of a world. */
-export function remainsOf(world: World): Remains {
+/** What must be left of a world in which so many policies were set before. */
+export function remainsOf(world: World, policies: number): Remains {
   const cases = [...world.cases].map(
     ([key, { facts, steps }]) => [key, { facts, history: steps, trail: steps }] as const,
   );
@@ -44,10 +44,14 @@ export function remainsOf(world: World): Remains {
     faults: [],
     rows: {
       cases: cases.length,
+      case_policies: policies,
+      kept_contents: cases
+        .filter(([, { facts }]) => !facts.erased)
+        .reduce((sum, [, { facts }]) => sum + facts.contentVersion, 0),
       case_contents: steps.filter(({ action }) => action === "create" || action === "update").length,
-      audit_entries: steps.length,
+      audit_entries: steps.length + policies,
       approvals: steps.filter(({ action }) => action === "approve").length,
-      recorded_answers: steps.length,
+      recorded_answers: steps.length + policies,
       outbox: 0,
       dead_letters: 0,
     },
@@ -86,10 +90,12 @@ export async function readRemains(
 
 async function rowsOf(superuserUrl: string, tenants: readonly string[]): Promise<Record<string, number>> {
   await using superuser = await openSuperuser(superuserUrl);
-  const tables = Object.keys(remainsOf({ cases: new Map(), applied: new Map() }).rows);
-  const counts = tables.map(
-    (table) => `(SELECT count(*)::int FROM ${table} WHERE tenant_id = ANY($1)) AS ${table}`,
-  );
+  const tables = Object.keys(remainsOf({ cases: new Map(), applied: new Map() }, 0).rows);
+  const kept = "case_contents WHERE content IS NOT NULL AND";
+  const counts = tables.map((name) => {
+    const rows = name === "kept_contents" ? kept : `${name} WHERE`;
+    return `(SELECT count(*)::int FROM ${rows} tenant_id = ANY($1)) AS ${name}`;
+  });
   const { rows } = await superuser.query<Record<string, number>>(`SELECT ${counts.join(", ")}`, [tenants]);
   return rows[0]!; // One, without a FROM.
 }
@@ -102,14 +108,17 @@ function entryToStep(entry: HistoryEntry): Step {
     to: stateOf(entry.toState),
     who: entry.actor?.id as Name, // One of the cast, or the comparison says so.
     reason: entry.reason,
+    law: entry.legalAuthority,
     assignee: entry.assigneeId,
     requestId: entry.requestId,
   };
 }
 
 function eventToStep({ event }: AuditedEvent): Step {
-  const told = event?.type.replace(/^caseflow\.case\./, "");
-  const [action] = Object.entries(moves).find(([, move]) => move.told === told) ?? [told];
+  const told = event?.type.replace(/^caseflow\.case\./, "") ?? "";
+  const [action] = Object.entries(moves).find(([, move]) => move.told.some((word) => word === told)) ?? [
+    told,
+  ];
   return {
     version: Number(event?.subjectSequence),
     action: action as Action, // Or the comparison says so.
@@ -117,6 +126,7 @@ function eventToStep({ event }: AuditedEvent): Step {
     to: event?.toState as State,
     who: event?.actor?.id as Name,
     reason: event?.reason ?? "",
+    law: event?.legalAuthority ?? "",
     assignee: event?.assigneeId ?? "",
     requestId: event?.requestId ?? "",
   };

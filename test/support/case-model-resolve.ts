@@ -9,6 +9,8 @@ import {
   type Name,
   type Request,
   type Role,
+  type State,
+  type Target,
   type World,
 } from "./case-model.ts";
 import type { Call } from "./case-model-commands.ts";
@@ -34,7 +36,9 @@ export function resolveCall(
     onward: () => onwardMove(call, found),
     meddle: () => ({ ...onwardMove(call, found), who: meddler(call, found) }),
   }[call.aim]();
-  if (action === "create") return { tenant, who, requestId, message: { action, content: call.content } };
+  if (action === "create") {
+    return { tenant, who, requestId, message: { action, caseType: call.caseType, content: call.content } };
+  }
   const version = found?.facts.version ?? 1;
   const offsets = { right: 0, behind: -1, ahead: 1 };
   const expectedVersion = call.version === "none" ? undefined : Math.max(1, version + offsets[call.version]);
@@ -44,9 +48,23 @@ export function resolveCall(
     ...(expectedVersion !== undefined && { expectedVersion }),
     ...(action === "update" && { content: call.content, fields: call.fields }),
     ...(action === "assign_reviewer" && { reviewer: call.reviewer }),
-    ...(["approve", "reject", "close"].includes(action) && { reason: call.reason }),
+    ...(reasoned.has(action) && { reason: call.reason }),
+    ...(founded.has(action) && { law: "Act 1, s. 2" }),
+    ...(action === "override" && { target: targetOf(call, found) }),
   };
   return { tenant, who, requestId, message };
+}
+
+const founded: ReadonlySet<Action> = new Set<Action>(["override", "place_hold", "release_hold", "erase"]);
+const reasoned: ReadonlySet<Action> = new Set<Action>([
+  ...["approve", "reject", "appeal", "approve_appeal", "reject_appeal", "close", ...founded],
+] as Action[]);
+
+/** Mostly the other decision. */
+function targetOf(call: Call, found: KnownCase | undefined): Target {
+  const other = found?.facts.state === "approved" ? "rejected" : "approved";
+  if (call.target.index < 5) return other;
+  return other === "approved" ? "rejected" : "approved";
 }
 
 interface Choice {
@@ -60,7 +78,7 @@ function aptMove(call: Call, found: KnownCase | undefined): Choice {
   const all = Object.keys(moves) as Action[]; // Its own keys.
   const action =
     pick(
-      all.filter((one) => moves[one].from.includes(state)),
+      all.filter((one) => (moves[one].from as readonly State[]).includes(state)),
       call.target.index,
     ) ?? "create";
   return { action, who: somebody(moves[action].role, call) };
@@ -68,7 +86,7 @@ function aptMove(call: Call, found: KnownCase | undefined): Choice {
 
 /** The action that takes the case further, and somebody who may. */
 function onwardMove(call: Call, found: KnownCase | undefined): Choice {
-  const { state, creator, submitter, reviewer, ...content } = found?.facts ?? unborn;
+  const { state, creator, submitter, reviewer, judge, proposal, ...content } = found?.facts ?? unborn;
   const reviews = (cast as Partial<Record<string, readonly Role[]>>)[reviewer]?.includes("reviewer") ?? false;
   switch (state) {
     case "none":
@@ -88,7 +106,22 @@ function onwardMove(call: Call, found: KnownCase | undefined): Choice {
         who: somebody("reviewer", call, submitter),
       };
     case "approved":
-    case "rejected":
+    case "rejected": {
+      if (call.action === "close") return { action: "close", who: somebody("supervisor", call) };
+      if (proposal !== "none") return { action: "override", who: somebody("supervisor", call, proposal.who) };
+      if (call.target.index % 2 === 0)
+        return { action: "override", who: somebody("supervisor", call, submitter) };
+      return { action: "appeal", who: somebody("caseworker", call) };
+    }
+    case "appealed":
+      return { action: "start_appeal_review", who: somebody("reviewer", call, reviewer) };
+    case "appeal_under_review":
+      return {
+        action: call.action === "reject_appeal" ? "reject_appeal" : "approve_appeal",
+        who: judge as Name, // One of the cast began to review.
+      };
+    case "appeal_approved":
+    case "appeal_rejected":
       return { action: "close", who: somebody("supervisor", call) };
     default:
       return state satisfies never;
@@ -97,8 +130,9 @@ function onwardMove(call: Call, found: KnownCase | undefined): Choice {
 
 /** Somebody who had to do with the case. */
 function meddler(call: Call, found: KnownCase | undefined): Name {
-  const { submitter, creator, reviewer, startedBy } = found?.facts ?? unborn;
-  const involved = [submitter, creator, reviewer, startedBy].filter((name) => name !== "") as Name[]; // Of the cast.
+  const { submitter, creator, reviewer, startedBy, approvers, rejecter, overriders } = found?.facts ?? unborn;
+  const people = [submitter, creator, reviewer, startedBy, ...approvers, rejecter, ...overriders];
+  const involved = people.filter((name) => name !== "") as Name[]; // Of the cast.
   return pick(involved, call.id.index) ?? call.who;
 }
 

@@ -1,8 +1,11 @@
+import { randomUUID } from "node:crypto";
 import { toBinary } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
+import type { CaseAdminClient } from "#libs/client/case-admin-client.ts";
 import type { CaseClient } from "#libs/client/case-client.ts";
 import { CaseState, CaseSchema, type Case } from "#libs/gen/caseflow/cases/v1/case_pb.ts";
+import { CaseAdminService } from "#libs/gen/caseflow/cases/v1/case_admin_service_pb.ts";
 import { CaseService } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
 import { createSessionManager } from "#libs/rpc/session-manager.ts";
 import { startAuditService, type AuditServiceFixture } from "./audit-service.ts";
@@ -17,7 +20,8 @@ import { cloneCaseDatabase, type CaseDatabase } from "./databases.ts";
 import { refusalOf } from "./reason-of.ts";
 import { createIssuer, type Issuer } from "./tokens.ts";
 
-type Client = Pick<CaseClient, keyof CaseClient & string>;
+type Client = Pick<CaseClient, keyof CaseClient & string> &
+  Pick<CaseAdminClient, keyof CaseAdminClient & string>;
 
 /** Two replicas of the case service on one database, with proxies in front of it, and the audit service. */
 export interface ModelServices extends AsyncDisposable {
@@ -26,6 +30,8 @@ export interface ModelServices extends AsyncDisposable {
   readonly database: CaseDatabase;
   readonly client: Client;
   token(tenant: string, who: Name): Promise<string>;
+  /** Gives a tenant's `two_person_permit` the policy that it is named after. */
+  setPolicy(tenant: string): Promise<void>;
   /** Runs the model's requests; knows the cases that came of them. */
   subject(): Subject & { readonly caseIds: ReadonlyMap<string, string> };
 }
@@ -55,7 +61,7 @@ export async function startModelServices(): Promise<ModelServices> {
     );
     const sessions = opened.use(createSessionManager(service.url));
     const transport = createGrpcTransport({ baseUrl: service.url, sessionManager: sessions });
-    replicas.push(createClient(CaseService, transport));
+    replicas.push({ ...createClient(CaseService, transport), ...createClient(CaseAdminService, transport) });
   }
   const tokens = new Map<string, Promise<string>>();
   const token = (tenant: string, who: Name): Promise<string> => {
@@ -71,6 +77,12 @@ export async function startModelServices(): Promise<ModelServices> {
     database,
     client: replicas[0]!, // There are two.
     token,
+    async setPolicy(tenant) {
+      const policy = { approvalsRequired: 2, appealWindowDays: 30 };
+      const request = { requestId: randomUUID(), caseType: "two_person_permit", policy, reason: "four eyes" };
+      const headers = { authorization: `Bearer ${await token(tenant, "otto")}` };
+      await replicas[0]!.setCasePolicy(request, { headers });
+    },
     subject: () => createSubject(replicas, token, front, relayFront),
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
@@ -172,7 +184,8 @@ function callOf(
   caseIds: ReadonlyMap<string, string>,
   options: Parameters<Client["createCase"]>[1],
 ): Promise<{ readonly case?: Case | undefined }> {
-  const { action, caseKey = "", expectedVersion, reason = "", reviewer = "" } = message;
+  const { action, caseKey = "", expectedVersion, reason = "", law = "", reviewer = "" } = message;
+  const { caseType = "permit" } = message;
   const content = {
     ...message.content,
     people: (message.content?.people ?? []).map((name) => ({ name, role: "applicant" })),
@@ -182,7 +195,7 @@ function callOf(
   const write = { requestId, caseId, ...(expectedVersion !== undefined && { expectedVersion }) };
   switch (action) {
     case "create":
-      return client.createCase({ requestId, caseType: "permit", content }, options);
+      return client.createCase({ requestId, caseType, content }, options);
     case "update":
       return client.updateCase(
         { ...write, content, updateMask: { paths: [...(message.fields ?? [])] } },
@@ -198,8 +211,26 @@ function callOf(
       return client.approveCase({ ...write, reason }, options);
     case "reject":
       return client.rejectCase({ ...write, reason }, options);
+    case "appeal":
+      return client.appealCase({ ...write, grounds: reason }, options);
+    case "start_appeal_review":
+      return client.startAppealReview(write, options);
+    case "approve_appeal":
+      return client.approveAppeal({ ...write, reason }, options);
+    case "reject_appeal":
+      return client.rejectAppeal({ ...write, reason }, options);
+    case "override": {
+      const targetState = message.target === "rejected" ? CaseState.REJECTED : CaseState.APPROVED;
+      return client.overrideDecision({ ...write, targetState, reason, legalAuthority: law }, options);
+    }
     case "close":
       return client.closeCase({ ...write, reason }, options);
+    case "place_hold":
+      return client.placeHold({ ...write, reason, legalBasis: law }, options);
+    case "release_hold":
+      return client.releaseHold({ ...write, reason, legalBasis: law }, options);
+    case "erase":
+      return client.eraseCase({ ...write, reason, legalBasis: law }, options);
     default:
       return action satisfies never;
   }
@@ -219,6 +250,7 @@ function toldOf(outcome: string): Told {
 
 /** A case as the model speaks of it. */
 export function factsOf(found: Case): Facts {
+  const { overrideProposal: proposal } = found;
   return {
     state: stateOf(found.state),
     version: found.version,
@@ -232,6 +264,20 @@ export function factsOf(found: Case): Facts {
     startedBy: found.reviewStartedById,
     approvers: found.approverIds,
     rejecter: found.rejecterId,
+    required: found.approvalsRequired,
+    proposal: proposal
+      ? {
+          who: proposal.proposerId,
+          target: proposal.targetState === CaseState.REJECTED ? "rejected" : "approved",
+          words: `${proposal.reason} (${proposal.legalAuthority})`,
+        }
+      : "none",
+    overriders: found.overriderIds,
+    appellant: found.appeal?.appellantId ?? "",
+    judge: found.appeal?.reviewerId ?? "",
+    appealOutcome: stateOf(found.appeal?.outcome ?? CaseState.UNSPECIFIED),
+    held: found.onHold,
+    erased: found.erased,
   };
 }
 

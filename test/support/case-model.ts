@@ -3,36 +3,56 @@
  * service and without a line of it. `play` puts one request to a world and says what must come back.
  */
 
-export type Role = "caseworker" | "reviewer" | "supervisor" | "auditor";
-export type State = "none" | "draft" | "submitted" | "under_review" | "approved" | "rejected" | "closed";
-export type Action =
-  | "create"
-  | "update"
-  | "submit"
-  | "assign_reviewer"
-  | "start_review"
-  | "approve"
-  | "reject"
-  | "close";
+export type Role = "caseworker" | "reviewer" | "supervisor" | "operator" | "auditor";
+export type State =
+  | "none"
+  | "draft"
+  | "submitted"
+  | "under_review"
+  | "approved"
+  | "rejected"
+  | "appealed"
+  | "appeal_under_review"
+  | "appeal_approved"
+  | "appeal_rejected"
+  | "closed";
 
 interface Move {
   readonly role: Role;
   readonly from: readonly State[];
-  readonly to: State;
-  /** The last word of its event's type. */
-  readonly told: string;
+  /** The last word of its event's type; one of these. */
+  readonly told: readonly string[];
 }
 
-export const moves: Readonly<Record<Action, Move>> = {
-  create: { role: "caseworker", from: ["none"], to: "draft", told: "created" },
-  update: { role: "caseworker", from: ["draft"], to: "draft", told: "updated" },
-  submit: { role: "caseworker", from: ["draft"], to: "submitted", told: "submitted" },
-  assign_reviewer: { role: "supervisor", from: ["submitted"], to: "submitted", told: "reviewer_assigned" },
-  start_review: { role: "reviewer", from: ["submitted"], to: "under_review", told: "review_started" },
-  approve: { role: "reviewer", from: ["under_review"], to: "approved", told: "approved" },
-  reject: { role: "reviewer", from: ["under_review"], to: "rejected", told: "rejected" },
-  close: { role: "supervisor", from: ["approved", "rejected"], to: "closed", told: "closed" },
-};
+const decided = ["approved", "rejected"] as const;
+const existing = [
+  ...["draft", "submitted", "under_review", ...decided, "appealed", "appeal_under_review"],
+  ...["appeal_approved", "appeal_rejected", "closed"],
+] as readonly State[];
+
+export const moves = {
+  create: { role: "caseworker", from: ["none"], told: ["created"] },
+  update: { role: "caseworker", from: ["draft"], told: ["updated"] },
+  submit: { role: "caseworker", from: ["draft"], told: ["submitted"] },
+  assign_reviewer: { role: "supervisor", from: ["submitted"], told: ["reviewer_assigned"] },
+  start_review: { role: "reviewer", from: ["submitted"], told: ["review_started"] },
+  approve: { role: "reviewer", from: ["under_review"], told: ["approved", "approval_recorded"] },
+  reject: { role: "reviewer", from: ["under_review"], told: ["rejected"] },
+  appeal: { role: "caseworker", from: decided, told: ["appealed"] },
+  start_appeal_review: { role: "reviewer", from: ["appealed"], told: ["appeal_review_started"] },
+  approve_appeal: { role: "reviewer", from: ["appeal_under_review"], told: ["appeal_approved"] },
+  reject_appeal: { role: "reviewer", from: ["appeal_under_review"], told: ["appeal_rejected"] },
+  override: { role: "supervisor", from: decided, told: ["override_proposed", "overridden"] },
+  close: { role: "supervisor", from: [...decided, "appeal_approved", "appeal_rejected"], told: ["closed"] },
+  place_hold: { role: "operator", from: existing, told: ["held"] },
+  release_hold: { role: "operator", from: existing, told: ["hold_released"] },
+  erase: { role: "operator", from: existing, told: ["erased"] },
+} as const satisfies Readonly<Record<string, Move>>;
+export type Action = keyof typeof moves;
+
+/** How many must approve, by case type: the second has a policy that says so. */
+export const approvalsByType = { permit: 1, two_person_permit: 2 } as const;
+export type CaseType = keyof typeof approvalsByType;
 
 /** Who there is, in every tenant. */
 export const cast = {
@@ -40,8 +60,11 @@ export const cast = {
   ben: ["caseworker", "reviewer"],
   rita: ["reviewer"],
   rob: ["reviewer"],
+  jo: ["reviewer"],
   sue: ["supervisor"],
+  sam: ["supervisor"],
   eve: ["caseworker", "reviewer", "supervisor"],
+  otto: ["operator"],
   aud: ["auditor"],
 } as const satisfies Record<string, readonly Role[]>;
 export type Name = keyof typeof cast;
@@ -64,7 +87,14 @@ export interface Message {
   readonly fields?: readonly (keyof Content)[];
   readonly reviewer?: Name;
   readonly reason?: string;
+  /** The law invoked. */
+  readonly law?: string;
+  /** Of a creation. */
+  readonly caseType?: CaseType;
+  /** Of an override. */
+  readonly target?: Target;
 }
+export type Target = "approved" | "rejected";
 
 export interface Request {
   readonly tenant: string;
@@ -84,6 +114,15 @@ export interface Facts extends Content {
   readonly startedBy: string;
   readonly approvers: readonly string[];
   readonly rejecter: string;
+  readonly required: number;
+  readonly proposal: { readonly who: string; readonly target: Target; readonly words: string } | "none";
+  /** Whoever overrode last, proposer first. */
+  readonly overriders: readonly string[];
+  readonly appellant: string;
+  readonly judge: string;
+  readonly appealOutcome: State;
+  readonly held: boolean;
+  readonly erased: boolean;
 }
 
 /** One step of a case, as history and audit trail tell it. */
@@ -94,6 +133,7 @@ export interface Step {
   readonly to: State;
   readonly who: Name;
   readonly reason: string;
+  readonly law: string;
   readonly assignee: string;
   readonly requestId: string;
 }
@@ -134,13 +174,18 @@ export function keyOf({ tenant, who, requestId }: Request): string {
  */
 export function play(world: World, request: Request): { readonly answer: Answer; readonly after: World } {
   const { message, tenant, who } = request;
-  const { role, from, to } = moves[message.action];
+  const { role, from }: Move = moves[message.action];
   const refuse = (outcome: string) => ({ answer: { kind: "refused", outcome } as const, after: world });
   const roles: readonly Role[] = cast[who];
   if (!roles.includes(role)) return refuse("PermissionDenied FORBIDDEN");
 
   const earlier = world.applied.get(keyOf(request));
   if (earlier) {
+    // What a case answered before it was erased is gone with its content.
+    const erasure = world.cases.get(earlier.caseKey)?.steps.find(({ action }) => action === "erase");
+    if (erasure && erasure.version > earlier.facts.version) {
+      return refuse("AlreadyExists REQUEST_ALREADY_APPLIED");
+    }
     if (earlier.message !== JSON.stringify(message)) return refuse("InvalidArgument REQUEST_ID_REUSED");
     const { caseKey, facts } = earlier;
     return { answer: { kind: "accepted", caseKey, facts, replayed: true }, after: world };
@@ -154,10 +199,10 @@ export function play(world: World, request: Request): { readonly answer: Answer;
     return refuse("Aborted VERSION_MISMATCH");
   }
   if (!from.includes(before.state)) return refuse("FailedPrecondition INVALID_TRANSITION");
-  const objection = objectionTo(request, before);
+  const objection = objectionTo(request, before, found?.steps ?? []);
   if (objection !== undefined) return refuse(objection);
 
-  const facts = { ...before, ...changes(request, before), state: to, version: before.version + 1 };
+  const facts = { ...before, ...changes(request, before), version: before.version + 1 };
   const steps = [...(found?.steps ?? []), stepOf(request, before, facts)];
   return {
     answer: { kind: "accepted", caseKey, facts, replayed: false },
@@ -180,6 +225,7 @@ function stepOf({ who, requestId, message }: Request, before: Facts, facts: Fact
     to: facts.state,
     who,
     reason: message.reason ?? "",
+    law: message.law ?? "",
     assignee: message.reviewer ?? "",
     requestId,
   };
@@ -199,28 +245,70 @@ export const unborn: Facts = {
   startedBy: "",
   approvers: [],
   rejecter: "",
+  required: 0,
+  proposal: "none",
+  overriders: [],
+  appellant: "",
+  judge: "",
+  appealOutcome: "none",
+  held: false,
+  erased: false,
 };
 
 /** Why this person may not do this, or not with this content. */
-function objectionTo({ who, message }: Request, before: Facts): string | undefined {
+function objectionTo({ who, message }: Request, before: Facts, steps: readonly Step[]): string | undefined {
+  const wrong = (why: string): string => `FailedPrecondition ${why}`;
   const blank = (text: string | undefined): boolean => (text ?? "").trim() === "";
   const own = who === before.submitter;
+  const unfounded = blank(message.reason) || blank(message.law);
   switch (message.action) {
     case "update":
-      return who === before.creator ? undefined : "PermissionDenied FORBIDDEN";
+      if (who !== before.creator) return "PermissionDenied FORBIDDEN";
+      return before.erased ? wrong("INVALID_TRANSITION") : undefined;
     case "submit":
       return blank(before.title) || blank(before.summary) || before.people.length === 0
         ? "InvalidArgument INVALID_REQUEST"
         : undefined;
     case "assign_reviewer":
-      return message.reviewer === before.submitter ? "FailedPrecondition NOT_INDEPENDENT" : undefined;
+      return message.reviewer === before.submitter ? wrong("NOT_INDEPENDENT") : undefined;
     case "start_review":
-      return who === before.reviewer ? undefined : "FailedPrecondition REVIEWER_REQUIRED";
-    case "approve":
-      return own ? "FailedPrecondition SELF_APPROVAL" : undefined;
+      return who === before.reviewer ? undefined : wrong("REVIEWER_REQUIRED");
+    case "approve": {
+      if (own) return wrong("SELF_APPROVAL");
+      if (before.approvers.includes(who)) return wrong("ALREADY_APPROVED");
+      const completes = before.required === 2 && before.approvers.length === 1;
+      return completes && who === before.startedBy ? wrong("NOT_INDEPENDENT") : undefined;
+    }
     case "reject":
-      if (own) return "FailedPrecondition SELF_APPROVAL";
-      return blank(message.reason) ? "FailedPrecondition REASON_REQUIRED" : undefined;
+      if (own) return wrong("SELF_APPROVAL");
+      return blank(message.reason) ? wrong("REASON_REQUIRED") : undefined;
+    case "appeal":
+      return blank(message.reason) ? wrong("REASON_REQUIRED") : undefined;
+    case "start_appeal_review": {
+      const involved = ["submit", "start_review", "approve", "reject", "override"];
+      const tookPart = steps.some((step) => step.who === who && involved.includes(step.action));
+      return tookPart || who === before.reviewer ? wrong("NOT_INDEPENDENT") : undefined;
+    }
+    case "approve_appeal":
+    case "reject_appeal":
+      if (who !== before.judge) return wrong("REVIEWER_REQUIRED");
+      return blank(message.reason) ? wrong("REASON_REQUIRED") : undefined;
+    case "override":
+      if (own) return wrong("SELF_APPROVAL");
+      if (unfounded) return wrong("REASON_REQUIRED");
+      if (message.target === before.state) return wrong("INVALID_TRANSITION");
+      return seconds(message, before) === who ? wrong("ALREADY_APPROVED") : undefined;
+    case "place_hold":
+      if (unfounded) return wrong("REASON_REQUIRED");
+      if (before.held) return wrong("CASE_ON_HOLD");
+      return before.erased ? wrong("INVALID_TRANSITION") : undefined;
+    case "release_hold":
+      if (unfounded) return wrong("REASON_REQUIRED");
+      return before.held ? undefined : wrong("INVALID_TRANSITION");
+    case "erase":
+      if (unfounded) return wrong("REASON_REQUIRED");
+      if (before.held) return wrong("CASE_ON_HOLD");
+      return before.erased ? wrong("INVALID_TRANSITION") : undefined;
     case "create":
     case "close":
       return undefined;
@@ -229,11 +317,21 @@ function objectionTo({ who, message }: Request, before: Facts): string | undefin
   }
 }
 
-/** What the action changes besides state and version. */
+const wordsOf = ({ reason, law }: Message): string => `${reason} (${law})`;
+
+/** Whose proposal an override repeats word for word; nobody's, and it is a proposal itself. */
+function seconds(message: Message, { proposal }: Facts): string | undefined {
+  if (proposal === "none") return undefined;
+  return proposal.target === message.target && proposal.words === wordsOf(message) ? proposal.who : undefined;
+}
+
+/** What the action changes besides the version. */
 function changes({ who, message }: Request, before: Facts): Partial<Facts> {
   switch (message.action) {
-    case "create":
-      return { ...message.content, contentVersion: 1, creator: who };
+    case "create": {
+      const required = approvalsByType[message.caseType ?? "permit"];
+      return { ...message.content, state: "draft", contentVersion: 1, creator: who, required };
+    }
     case "update": {
       const taken = Object.entries(message.content ?? {}).filter(([field]) =>
         message.fields?.includes(field as keyof Content),
@@ -241,17 +339,39 @@ function changes({ who, message }: Request, before: Facts): Partial<Facts> {
       return { ...Object.fromEntries(taken), contentVersion: before.contentVersion + 1 };
     }
     case "submit":
-      return { submitter: who };
+      return { state: "submitted", submitter: who };
     case "assign_reviewer":
       return { reviewer: message.reviewer ?? "" };
     case "start_review":
-      return { startedBy: who };
-    case "approve":
-      return { approvers: [...before.approvers, who] };
+      return { state: "under_review", startedBy: who };
+    case "approve": {
+      const approvers = [...before.approvers, who];
+      return { approvers, ...(approvers.length === before.required && { state: "approved" }) };
+    }
     case "reject":
-      return { rejecter: who };
+      return { state: "rejected", rejecter: who };
+    case "appeal":
+      return { state: "appealed", appellant: who, proposal: "none" };
+    case "start_appeal_review":
+      return { state: "appeal_under_review", startedBy: who, judge: who };
+    case "approve_appeal":
+      return { state: "appeal_approved", appealOutcome: "appeal_approved" };
+    case "reject_appeal":
+      return { state: "appeal_rejected", appealOutcome: "appeal_rejected" };
+    case "override": {
+      const target = message.target ?? "approved";
+      const proposer = seconds(message, before);
+      if (proposer === undefined) return { proposal: { who, target, words: wordsOf(message) } };
+      return { state: target, proposal: "none", overriders: [proposer, who] };
+    }
     case "close":
-      return {};
+      return { state: "closed", proposal: "none" };
+    case "place_hold":
+      return { held: true };
+    case "release_hold":
+      return { held: false };
+    case "erase":
+      return { erased: true, title: "", summary: "", people: [] };
     default:
       return message.action satisfies never;
   }
