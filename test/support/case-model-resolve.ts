@@ -117,7 +117,7 @@ function onwardMove(call: Call, found: KnownCase | undefined): Choice {
       return { action: "start_appeal_review", who: somebody("reviewer", call, reviewer) };
     case "appeal_under_review":
       return {
-        action: call.action === "reject_appeal" ? "reject_appeal" : "approve_appeal",
+        action: call.target.index % 2 === 0 ? "approve_appeal" : "reject_appeal",
         who: judge as Name, // One of the cast began to review.
       };
     case "appeal_approved":
