@@ -133,7 +133,13 @@ export async function startCaseService(
     async admin(of = tenant) {
       const client =
         admins.get(of) ??
-        clients.use(createCaseAdminClient({ url: service.url, token: await token("operator", of) }));
+        clients.use(
+          createCaseAdminClient({
+            url: service.url,
+            token: await token("operator", of),
+            limits: { ...bareLimits, defaultTimeoutMs: callMs },
+          }),
+        );
       admins.set(of, client);
       return client;
     },
