@@ -38,6 +38,8 @@ export interface ServeOptions<R extends string> {
   readonly codeByReason: Readonly<Record<R | ServingReason, Code>>;
   /** Resolves when the service can do its work. */
   readonly probe: (signal: AbortSignal) => Promise<void>;
+  /** Called when it begins to stop, before calls under way are waited for: ends what would not end by itself, as streams. */
+  readonly onStopping?: () => void;
   readonly log: Log;
   readonly readMaxBytes: number;
   readonly writeMaxBytes: number;
@@ -141,6 +143,7 @@ export async function serve<R extends string>(options: ServeOptions<R>): Promise
     async [Symbol.asyncDispose]() {
       await monitor[Symbol.asyncDispose]();
       health.set(false);
+      options.onStopping?.();
       await server.stop({ drainMs: options.drainMs });
       await running.disposeAsync();
     },

@@ -9,8 +9,10 @@ import type { Log } from "#libs/telemetry/log.ts";
 import { createChangeCase } from "./application/change-case.ts";
 import { createPolicies } from "./application/policies.ts";
 import { createReadCases } from "./application/read-cases.ts";
+import { createWatchCases } from "./application/watch-cases.ts";
 import { readConfig, type Config } from "./config.ts";
 import { createAnnouncer } from "./relay/announce.ts";
+import { openCommitFeed } from "./relay/commit-feed.ts";
 import { openRelay } from "./rpc/open-relay.ts";
 import { createCaseAdminService } from "./rpc/case-admin-service.ts";
 import { createCaseService } from "./rpc/case-service.ts";
@@ -22,6 +24,8 @@ const readMaxBytes = 1024 * 1024;
 /** Pages are bounded by their content; as JSON they are larger by half. */
 const writeMaxBytes = 8 * 1024 * 1024;
 const connectTimeoutMs = 5_000;
+/** A stream looks at least once in `pollMs`; each holds a connection of the pool only while it looks. */
+const watchLimits = { pollMs: 1_000, streamsMax: 200, streamsPerTenantMax: 50 };
 
 export interface CaseServiceProcess extends AsyncDisposable {
   readonly url: string;
@@ -45,15 +49,21 @@ export async function start(
       onError: (error) => log.warn({ err: error }, "an idle database connection died"),
     }),
   );
-  const outbox =
-    config.relay !== undefined
-      ? opened.use(openRelay(config.relay, log, now))
-      : opened.use(createAnnouncer(pool, log));
-  const writing = { pool, now, encodeEvent, onCommitted: () => outbox.wake() };
+  const relay = config.relay && opened.use(openRelay(config.relay, log, now));
+  const announcer = opened.use(createAnnouncer(pool, log));
+  const commits = opened.use(openCommitFeed(config.databaseUrl, log));
+  const onCommitted = (): void => {
+    relay?.wake();
+    commits.tell();
+    announcer.wake();
+  };
+  const watchCases = createWatchCases({ pool, now, onCommits: commits.listen, ...watchLimits });
+  const writing = { pool, now, encodeEvent, onCommitted };
   const application = {
     changeCase: createChangeCase(writing),
     policies: createPolicies(writing),
     readCases: createReadCases(pool),
+    watchCases,
   };
   const serving = opened.use(
     await serve({
@@ -66,6 +76,7 @@ export async function start(
       },
       codeByReason,
       probe: (signal) => probeDatabase(pool, signal),
+      onStopping: () => watchCases.stop(),
       log,
       readMaxBytes,
       writeMaxBytes,

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { v7 } from "uuid";
 import { builtInPolicy, type Case } from "#services/case/domain/case.ts";
 import { findAppliedRequest } from "#services/case/store/answers.ts";
+import { findChange, listChanges } from "#services/case/store/changes.ts";
 import { listCases, loadCase } from "#services/case/store/cases.ts";
 import { listEntries } from "#services/case/store/history.ts";
 import {
@@ -66,6 +67,8 @@ export function caseAttacks({
     app("listCases with each filter", (tenantId) => listCases(tenantId, filter, lastUuid, 100, bytesMax)),
     app("findAppliedRequest", (tenantId) => findAppliedRequest(tenantId, principalId, requestId, new Date())),
     app("listEntries", (tenantId) => listEntries(tenantId, draft.id, 0, 100)),
+    app("findChange", (tenantId) => findChange(tenantId, everything(draft.id), eventId)),
+    app("listChanges", (tenantId) => listChanges(tenantId, everything(lastUuid), 100, bytesMax)),
     app("saveTransition", (tenantId) => saveTransition(updateOf(draft, tenantId, lane))),
     app("saveTransition of an erasure", (tenantId) => saveTransition(erasureOf(draft, tenantId, lane))),
     app("loadPolicy", (tenantId) => loadPolicy(tenantId, "permit")),
@@ -78,6 +81,9 @@ export function caseAttacks({
     relay("buryEvent", (tenantId) => buryEvent(pending(tenantId), "REASON", "detail", new Date())),
   ];
 }
+
+/** A place that every change is behind, and that is at a case's first version. */
+const everything = (caseId: string) => ({ committedIn: "1", caseId, version: 1 });
 
 const bytesMax = 1_000_000;
 const lastUuid = "ffffffff-ffff-ffff-ffff-ffffffffffff";

@@ -4,7 +4,7 @@ import { runTransaction } from "#libs/pg/tenant-transaction.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import { laneCount } from "../domain/lane.ts";
 import { nextPendingLane } from "../store/outbox.ts";
-import { createBell, type Bell } from "./bell.ts";
+import { createBell, type Bell } from "#libs/bell/bell.ts";
 import type { RecordEvents } from "./deliver.ts";
 import { openLaneLocks, type LaneLocks } from "./lane-locks.ts";
 import { createMemory, type RelayMemory } from "./memory.ts";

@@ -3,10 +3,12 @@ import { CaseState } from "#libs/gen/caseflow/cases/v1/case_pb.ts";
 import { CaseService } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
 import type { ChangeCase } from "../application/change-case.ts";
 import type { PageRequest, ReadCases } from "../application/read-cases.ts";
+import type { WatchCases } from "../application/watch-cases.ts";
 import type { ContentField } from "../domain/command.ts";
-import { readerOf } from "./caller.ts";
+import { callerOf, readerOf } from "./caller.ts";
 import { toHistoryEntry } from "./event-codec.ts";
 import { readContent, readState, readTimestamp, toCaseMessage } from "./messages.ts";
+import { toWatchMessage } from "./watch-messages.ts";
 import { createWrite } from "./writes.ts";
 
 const pageSizeDefault = 50;
@@ -21,8 +23,9 @@ const fieldByPath: Readonly<Record<string, ContentField>> = {
 export function createCaseService(application: {
   readonly changeCase: ChangeCase;
   readonly readCases: ReadCases;
+  readonly watchCases: WatchCases;
 }): Partial<ServiceImpl<typeof CaseService>> {
-  const { changeCase, readCases } = application;
+  const { changeCase, readCases, watchCases } = application;
   const { method } = CaseService;
   return {
     createCase: createWrite(changeCase, method.createCase, ({ caseType, externalReference, content }) => ({
@@ -83,6 +86,12 @@ export function createCaseService(application: {
       };
       const page = await readCases.list(readerOf(context), filter, pageOf(request));
       return { cases: page.items.map(toCaseMessage), nextPageToken: page.nextToken };
+    },
+
+    async *watchCases({ resumeToken }, context) {
+      const { expiresAt } = callerOf(context);
+      const request = { ...readerOf(context), resumeToken, expiresAt, signal: context.signal };
+      for await (const message of watchCases.watch(request)) yield toWatchMessage(message);
     },
 
     async getCaseHistory(request, context) {

@@ -17,6 +17,8 @@ export const codeByReason: Record<Reason, Code> = {
   INVALID_REQUEST: Code.InvalidArgument,
   REQUEST_ID_REUSED: Code.InvalidArgument,
   PAGE_TOKEN_INVALID: Code.InvalidArgument,
+  RESUME_TOKEN_EXPIRED: Code.OutOfRange,
+  RATE_LIMITED: Code.ResourceExhausted,
   REQUEST_ALREADY_APPLIED: Code.AlreadyExists,
   VERSION_MISMATCH: Code.Aborted,
   TOO_LARGE: Code.ResourceExhausted,
