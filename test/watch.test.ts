@@ -18,6 +18,7 @@ import {
 import { expectNoLeaks } from "./support/leak-check.ts";
 import { refusalOf } from "./support/reason-of.ts";
 import { openSuperuser } from "./support/superuser.ts";
+import { waitUntil } from "./support/wait-until.ts";
 import { openWatch, startWatch } from "./support/watcher.ts";
 
 expectNoLeaks();
@@ -187,10 +188,6 @@ test("an entry that commits after later ones is not skipped", async () => {
   expect(versionsOf(watch.messages, slow)).toEqual([1, 2]);
   expect(versionsOf(watch.messages, quick)).toEqual([1, 2]);
 });
-
-async function waitUntil(isSo: () => Promise<boolean>): Promise<void> {
-  while (!(await isSo()));
-}
 
 test("a commit in another process rings a watch without waiting for its poll", async () => {
   await using other = await startCaseService({

@@ -3,6 +3,7 @@ import { v7 } from "uuid";
 import { builtInPolicy, type Case } from "#services/case/domain/case.ts";
 import { findAppliedRequest } from "#services/case/store/answers.ts";
 import { findChange, listChanges } from "#services/case/store/changes.ts";
+import { listExpiredAnswers, removeExpiredAnswers } from "#services/case/store/expired-answers.ts";
 import { listCases, loadCase } from "#services/case/store/cases.ts";
 import { listEntries } from "#services/case/store/history.ts";
 import {
@@ -78,6 +79,11 @@ export function caseAttacks({
     relay("nextPendingTenant", () => nextPendingTenant(lane, "")),
     relay("pendingEvents", (tenantId) => pendingEvents(lane, tenantId, beforeEveryEvent, 100, bytesMax)),
     relay("removeDelivered", (tenantId) => removeDelivered(tenantId, [eventId])),
+    relay("listExpiredAnswers", () => listExpiredAnswers(new Date(), 100)),
+    relay("removeExpiredAnswers", (tenantId) => {
+      const answer = { tenantId, principalId, requestId };
+      return removeExpiredAnswers(tenantId, [answer], new Date());
+    }),
     relay("buryEvent", (tenantId) => buryEvent(pending(tenantId), "REASON", "detail", new Date())),
   ];
 }

@@ -37,6 +37,7 @@ export async function fillCaseStore(): Promise<AttackedStore> {
     `INSERT INTO dead_letters (tenant_id, event_id, case_id, version, reason, detail, dead_at)
      SELECT tenant_id, event_id, case_id, version, 'REASON', 'detail', now() FROM audit_entries WHERE action = 'close'`,
   );
+  await superuser.query("UPDATE recorded_answers SET expires_at = now() - interval '1 hour'");
   return toStore("case", opened, superuser, caseAttacks(await findDraft(superuser)));
 }
 

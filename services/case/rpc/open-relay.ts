@@ -3,14 +3,15 @@ import { createAuditClient } from "#libs/client/audit-client.ts";
 import { openPool } from "#libs/pg/pool.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import type { RelayConfig } from "../config.ts";
+import { startRemoval } from "../relay/remove-answers.ts";
 import { startRelay, type Relay } from "../relay/relay.ts";
 import { createRecordEvents } from "./audit-recorder.ts";
 
 const connectTimeoutMs = 5_000;
-/** One a lane that is worked at a time. */
-const poolMax = 4;
+/** One a lane that is worked at a time, and one for removing answers. */
+const poolMax = 5;
 
-/** The relay with a pool and an audit client of its own; `now` dates its dead letters. */
+/** The relay with a pool and an audit client of its own, and what else its role does; `now` dates its dead letters. */
 export function openRelay(config: RelayConfig, log: Log, now: () => Date): Relay {
   const opened = new AsyncDisposableStack();
   const pool = opened.use(
@@ -40,5 +41,6 @@ export function openRelay(config: RelayConfig, log: Log, now: () => Date): Relay
       log,
     }),
   );
+  opened.use(startRemoval({ pool, now, log }));
   return { wake: () => relay.wake(), [Symbol.asyncDispose]: () => opened.disposeAsync() };
 }

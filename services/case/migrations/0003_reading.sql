@@ -7,3 +7,9 @@ ALTER TABLE audit_entries ALTER COLUMN committed_in SET DEFAULT pg_current_xact_
 
 -- Partial, although it leaves out old rows only: no other statement can mistake it for its own index while the table is young.
 CREATE INDEX audit_entries_by_commit ON audit_entries (tenant_id, committed_in, case_id, version) WHERE committed_in IS NOT NULL;
+
+-- Expired answers are removed by the relay's role, which sees no other answers, and of those the keys alone: an answer that is
+-- still replayed cannot be removed by anybody but the owner.
+CREATE POLICY expired_answers_seen ON recorded_answers FOR SELECT TO case_relay USING (expires_at < now());
+CREATE POLICY expired_answers_removed ON recorded_answers FOR DELETE TO case_relay USING (expires_at < now());
+GRANT SELECT (tenant_id, principal_id, request_id, expires_at), DELETE ON recorded_answers TO case_relay;
