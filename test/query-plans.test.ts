@@ -1,0 +1,158 @@
+import type { Client } from "pg";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Statement } from "#libs/pg/statement.ts";
+import { findAppliedRequest } from "#services/case/store/answers.ts";
+import { listCases, loadCase, type CaseFilter } from "#services/case/store/cases.ts";
+import { findChange, listChanges } from "#services/case/store/changes.ts";
+import { listEntries } from "#services/case/store/history.ts";
+import { cloneCaseDatabase } from "./support/databases.ts";
+import { expectNoLeaks } from "./support/leak-check.ts";
+import { fillWithManyCases, tenants, type TenantName } from "./support/many-cases.ts";
+import { openSuperuser } from "./support/superuser.ts";
+
+expectNoLeaks();
+
+/* Each reading statement, run as the application runs it, on 100,000 cases: how many pages and rows it visits. */
+
+const stack = new AsyncDisposableStack();
+let client: Client;
+
+beforeAll(async () => {
+  const database = stack.use(await cloneCaseDatabase());
+  client = stack.use(await openSuperuser(database.superuserUrl));
+  await fillWithManyCases(client);
+}, 120_000);
+afterAll(() => stack.disposeAsync());
+
+const pageSize = 51;
+const bytesMax = 3 * 1024 * 1024;
+const caseId = "00000000-0000-7000-8000-000000000032";
+const eventId = "00000000-0000-0000-0000-000000000000";
+const all: CaseFilter = {
+  states: [],
+  caseType: "",
+  assignedReviewerId: "",
+  creatorId: "",
+  externalReference: "",
+  changedSince: undefined,
+};
+
+interface Effort {
+  readonly buffers: number;
+  /** Rows that any node of the plan took up, those it threw away included. */
+  readonly rows: number;
+}
+
+interface PlanNode {
+  readonly "Actual Rows": number;
+  readonly "Actual Loops": number;
+  readonly "Rows Removed by Filter"?: number;
+  readonly "Shared Hit Blocks": number;
+  readonly "Shared Read Blocks": number;
+  readonly Plans?: readonly PlanNode[];
+}
+
+/** Runs a statement as the service does: its role, its tenant, planned for its values. */
+async function effortOf(tenant: string, { text, values }: Statement): Promise<Effort> {
+  await client.query("BEGIN");
+  await client.query(
+    `SET LOCAL ROLE case_app; SET LOCAL app.tenant_id = '${tenant}'; SET LOCAL plan_cache_mode = force_custom_plan`,
+  );
+  const { rows } = await client.query<{ "QUERY PLAN": [{ Plan: PlanNode }] }>(
+    `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ${text}`,
+    [...values],
+  );
+  await client.query("ROLLBACK");
+  const plan = rows[0]!["QUERY PLAN"][0].Plan;
+  return { buffers: plan["Shared Hit Blocks"] + plan["Shared Read Blocks"], rows: rowsOf(plan) };
+}
+
+function rowsOf(node: PlanNode): number {
+  const own = (node["Actual Rows"] + (node["Rows Removed by Filter"] ?? 0)) * node["Actual Loops"];
+  return (node.Plans ?? []).reduce((sum, plan) => sum + rowsOf(plan), own);
+}
+
+const list = (filter: Partial<CaseFilter>, beforeId?: string) => (tenant: string) =>
+  listCases(tenant, { ...all, ...filter }, beforeId, pageSize, bytesMax);
+
+/**
+ * A page costs its rows (each with entry, content and approvals) and the way down a few indexes, or, where the planner thinks
+ * them few, all cases that fit. The largest tenant, read whole, is 80,000 rows.
+ */
+const pageBuffers = 15_000;
+const pageRows = 20_000;
+const oneBuffers = 40;
+const oneRows = 20;
+
+const pages: readonly [string, (tenant: string) => Statement][] = [
+  ["every case", list({})],
+  ["every case, from the middle", list({}, caseId)],
+  ["a common state", list({ states: ["closed"] })],
+  ["a rare state", list({ states: ["submitted"] })],
+  ["a state that no case is in", list({ states: ["appealed"] })],
+  ["several states", list({ states: ["submitted", "under_review"] })],
+  ["a common type", list({ caseType: "permit" })],
+  ["an unknown type", list({ caseType: "unknown" })],
+  ["a reviewer with little to do", list({ assignedReviewerId: "reviewer-1" })],
+  ["a reviewer with much to do", list({ assignedReviewerId: "reviewer-3" })],
+  ["a creator", list({ creatorId: "creator-1" })],
+  ["an unknown creator", list({ creatorId: "nobody" })],
+  ["an external reference", list({ externalReference: "ref-50" })],
+  ["a reviewer and a state", list({ assignedReviewerId: "reviewer-1", states: ["under_review"] })],
+  ["the last few changed", list({ changedSince: new Date("2026-01-01T22:12:20Z") })],
+  [
+    "the first changes",
+    (tenant) => listChanges(tenant, { committedIn: "0", caseId: eventId, version: 0 }, 100, bytesMax),
+  ],
+  ["a history", (tenant) => listEntries(tenant, caseId, 0, pageSize)],
+];
+
+const single: readonly [string, (tenant: string) => Statement][] = [
+  ["a case", (tenant) => loadCase(tenant, caseId)],
+  ["a request id", (tenant) => findAppliedRequest(tenant, "creator-1", eventId, new Date())],
+  ["an entry", (tenant) => findChange(tenant, { committedIn: "0", caseId, version: 1 }, eventId)],
+];
+
+test.each(pages)(
+  "a page of %s takes no more than a page's effort, whatever the tenant's size",
+  async (name, make) => {
+    for (const tenant of tenants)
+      await expectEffort(tenant, name, make, { buffers: pageBuffers, rows: pageRows });
+  },
+);
+
+test.each(single)("%s is found in a few pages, whatever the tenant's size", async (name, make) => {
+  for (const tenant of tenants)
+    await expectEffort(tenant, name, make, { buffers: oneBuffers, rows: oneRows });
+});
+
+test("a plan made while the tables are empty looks a case up by its key, in writes and foreign keys too", async () => {
+  await using empty = await cloneCaseDatabase();
+  await using young = await openSuperuser(empty.superuserUrl);
+  await young.query("SET plan_cache_mode = force_generic_plan");
+  await young.query(`
+    PREPARE load (text, uuid) AS SELECT state FROM cases WHERE tenant_id = $1 AND case_id = $2;
+    PREPARE save (text, uuid, integer) AS UPDATE cases SET version = $3 WHERE tenant_id = $1 AND case_id = $2 AND version = $3 - 1;
+    PREPARE refer (text, uuid) AS SELECT 1 FROM ONLY cases x WHERE tenant_id = $1 AND case_id = $2 FOR KEY SHARE OF x`);
+  for (const use of [
+    "load ('t', gen_random_uuid())",
+    "save ('t', gen_random_uuid(), 2)",
+    "refer ('t', gen_random_uuid())",
+  ]) {
+    const { rows } = await young.query<{ "QUERY PLAN": string }>(`EXPLAIN EXECUTE ${use}`);
+    const plan = rows.map((row) => row["QUERY PLAN"]).join("\n");
+    expect(plan).toMatch(/using (cases_pkey|cases_submitter) on cases/);
+    expect(plan).toContain("Index Cond: ((tenant_id = $1) AND (case_id = $2))");
+  }
+});
+
+async function expectEffort(
+  tenant: TenantName,
+  name: string,
+  make: (tenant: string) => Statement,
+  max: Effort,
+): Promise<void> {
+  const effort = await effortOf(tenant, make(tenant));
+  expect(effort.buffers, `buffers of ${name} for ${tenant}`).toBeLessThan(max.buffers);
+  expect(effort.rows, `rows of ${name} for ${tenant}`).toBeLessThan(max.rows);
+}
