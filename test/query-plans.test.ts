@@ -141,7 +141,7 @@ test("a plan made while the tables are empty looks a case up by its key, in writ
   ]) {
     const { rows } = await young.query<{ "QUERY PLAN": string }>(`EXPLAIN EXECUTE ${use}`);
     const plan = rows.map((row) => row["QUERY PLAN"]).join("\n");
-    expect(plan).toMatch(/using (cases_pkey|cases_submitter) on cases/);
+    expect(plan).toMatch(/using cases_(pkey|submitter\w*|review_starter) on cases/);
     expect(plan).toContain("Index Cond: ((tenant_id = $1) AND (case_id = $2))");
   }
 });
