@@ -209,7 +209,7 @@ test("when the token of its caller expires a watch ends, and gives nothing after
     now: () => new Date(nowMs),
   });
   await using watch = await openWatch(await own.as("auditor"));
-  nowMs += 600_000;
+  nowMs += 3_600_000;
   const caseId = await openCase(cases);
   expect(await watch.ended).toBe("Unauthenticated UNAUTHENTICATED");
   expect(versionsOf(watch.messages, caseId)).toEqual([]);

@@ -24,20 +24,21 @@ export interface CaseDatabase extends TestDatabase {
   readonly relayUrl: string;
 }
 
-export async function cloneCaseDatabase(): Promise<CaseDatabase> {
-  const database = await cloneDatabase("case");
+/** Copies the migrated template, or another database of the kind, to which nobody is connected. */
+export async function cloneCaseDatabase(source: string = templates.case): Promise<CaseDatabase> {
+  const database = await cloneDatabase("case", source);
   return { ...database, relayUrl: urlOf("case_relay", database.name) };
 }
 
-export function cloneAuditDatabase(): Promise<TestDatabase> {
-  return cloneDatabase("audit");
+export function cloneAuditDatabase(source: string = templates.audit): Promise<TestDatabase> {
+  return cloneDatabase("audit", source);
 }
 
-async function cloneDatabase(kind: DatabaseKind): Promise<TestDatabase> {
+async function cloneDatabase(kind: DatabaseKind, source: string): Promise<TestDatabase> {
   const name = `${kind}_${randomBytes(6).toString("hex")}`;
   const { owner, users } = databaseRoles[kind];
   await using session = await openSuperuserSession(urlOf("postgres", "postgres"));
-  await session.query(`CREATE DATABASE ${name} TEMPLATE ${templates[kind]} OWNER ${owner}`);
+  await session.query(`CREATE DATABASE ${name} TEMPLATE ${source} OWNER ${owner}`);
   await grantConnect(session, kind, name);
   return {
     name,

@@ -30,13 +30,13 @@ const casesOf = `
          'ref-' || n, state, CASE WHEN state = 'draft' THEN 1 ELSE 2 END, 1,
          sha256('x'), 'creator-' || n % 10, CASE WHEN state <> 'draft' THEN 'creator-0' END,
          CASE WHEN state <> 'draft' THEN 2 END, 'submit',
-         CASE WHEN state = 'under_review' THEN 'reviewer-1' WHEN state = 'closed' THEN 'reviewer-' || 2 + n % 20 END,
-         CASE WHEN state IN ('under_review', 'closed') THEN 'reviewer-1' END,
+         reviewer, reviewer,
          CASE WHEN state IN ('under_review', 'closed') THEN 2 END, 1, 0, 1,
          timestamptz '2026-01-01' + n * interval '1 s', timestamptz '2026-01-01' + n * interval '1 s'
     FROM generate_series(1, $2::integer) n,
          LATERAL (SELECT CASE WHEN n % 1000 = 0 THEN 'under_review' WHEN n % 100 = 1 THEN 'submitted'
-                              WHEN n % 4 = 0 THEN 'draft' ELSE 'closed' END AS state) s`;
+                              WHEN n % 4 = 0 THEN 'draft' ELSE 'closed' END AS state) s,
+         LATERAL (SELECT CASE state WHEN 'under_review' THEN 'reviewer-1' WHEN 'closed' THEN 'reviewer-' || 2 + n % 20 END AS reviewer) r`;
 
 const entries = `
   INSERT INTO audit_entries (tenant_id, case_id, version, action, from_state, to_state, previous_version, principal_id, request_id,
