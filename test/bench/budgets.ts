@@ -55,7 +55,11 @@ export async function benchBudgets(): Promise<boolean> {
       budgetMs: 250,
       call: () => cases.submitCase({ requestId: randomUUID(), caseId: drafts.pop() ?? "" }),
     },
-    { name: "get", budgetMs: 100, call: (index) => cases.getCase({ caseId: known[index % known.length] ?? "" }) },
+    {
+      name: "get",
+      budgetMs: 100,
+      call: (index) => cases.getCase({ caseId: known[index % known.length] ?? "" }),
+    },
     { name: "health", budgetMs: 20, call: () => health.check({}) },
   ];
   let known: readonly string[] = [];

@@ -26,7 +26,11 @@ export async function runOpenLoop(
   return (await Promise.all(calls)).toSorted((a, b) => a - b);
 }
 
-async function measure(call: () => Promise<unknown>, dueAt: number, onFailure: (error: unknown) => void): Promise<number> {
+async function measure(
+  call: () => Promise<unknown>,
+  dueAt: number,
+  onFailure: (error: unknown) => void,
+): Promise<number> {
   try {
     await call();
     return performance.now() - dueAt;
