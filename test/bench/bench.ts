@@ -1,4 +1,5 @@
 import { benchBudgets } from "./budgets.ts";
+import { benchOverload } from "./overload.ts";
 
 /* `npm run bench`: one file a benchmark. Exit 0 when every bar passes, 1 when one does not, 2 when it was not understood. */
 
@@ -10,6 +11,10 @@ interface Benchmark {
 
 const benchmarks: Readonly<Record<string, Benchmark>> = {
   budgets: { about: "p95 of create, submit, get and health at 200 calls a second", run: benchBudgets },
+  overload: {
+    about: "goodput in and after an overload, with and without the retry budget",
+    run: benchOverload,
+  },
 };
 
 const help = `npm run bench -- NAME…

@@ -1,13 +1,11 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { mkdir, writeFile } from "node:fs/promises";
 import { createClient } from "@connectrpc/connect";
 import { createCaseClient } from "#libs/client/case-client.ts";
 import { openTransport } from "#libs/client/open-transport.ts";
 import { Health } from "#libs/gen/grpc/health/v1/health_pb.ts";
-import { readConfig } from "#services/local/config.ts";
-import { startStack } from "#services/local/start-stack.ts";
+import { bareLimits } from "#test/support/bare-limits.ts";
+import { openBenchStack } from "./bench-stack.ts";
 import { quantileOf, runOpenLoop } from "./open-loop.ts";
 import { plotLatencies, type Series } from "./plot.ts";
 import { reportBars } from "./report.ts";
@@ -22,18 +20,14 @@ const plotFile = "bench/budgets.svg";
  */
 export async function benchBudgets(): Promise<boolean> {
   await using opened = new AsyncDisposableStack();
-  const home = await mkdtemp(join(tmpdir(), "caseflow-bench-"));
-  opened.defer(() => rm(home, { recursive: true, force: true }));
-  const ports = { CASE_PORT: "0", CASE_METRICS_PORT: "0", AUDIT_PORT: "0", AUDIT_METRICS_PORT: "0" };
-  const config = readConfig({ PATH: process.env["PATH"], CASEFLOW_HOME: home, ...ports });
-  const progress = { step: <T>(_name: string, work: (note: () => void) => Promise<T>) => work(() => {}) };
-  const { stack } = opened.use(
-    await startStack({ config, reset: false, progress, signal: new AbortController().signal }),
-  );
+  const { stack } = opened.use(await openBenchStack());
   const { url } = stack.case;
   const token = stack.tokens.caseworker ?? "";
-  const cases = opened.use(createCaseClient({ url, token }));
-  const health = createClient(Health, opened.use(openTransport({ url, token })).transport);
+  const cases = opened.use(createCaseClient({ url, token, limits: bareLimits }));
+  const health = createClient(
+    Health,
+    opened.use(openTransport("case", { url, token, limits: bareLimits })).transport,
+  );
 
   const drafts: string[] = [];
   const content = {
