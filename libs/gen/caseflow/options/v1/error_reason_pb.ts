@@ -69,21 +69,22 @@ export const ErrorReason = {
   SELF_APPROVAL: 6,
 
   /**
-   * FAILED_PRECONDITION. This person has approved this decision already.
+   * FAILED_PRECONDITION. This person has approved this decision, or proposed this override, already.
    *
    * @generated from enum value: ERROR_REASON_ALREADY_APPROVED = 7;
    */
   ALREADY_APPROVED: 7,
 
   /**
-   * FAILED_PRECONDITION. The caller took part in what is to be judged independently.
+   * FAILED_PRECONDITION. The person took part in what is to be judged independently. Metadata: role, as what.
    *
    * @generated from enum value: ERROR_REASON_NOT_INDEPENDENT = 8;
    */
   NOT_INDEPENDENT: 8,
 
   /**
-   * FAILED_PRECONDITION. The appeal came after the window that the policy sets.
+   * FAILED_PRECONDITION. The appeal came after the window that the policy sets. Metadata: closed_at, RFC 3339; absent where the policy
+   * allows no appeal.
    *
    * @generated from enum value: ERROR_REASON_APPEAL_WINDOW_CLOSED = 9;
    */
@@ -132,7 +133,8 @@ export const ErrorReason = {
   PAGE_TOKEN_INVALID: 15,
 
   /**
-   * ALREADY_EXISTS. The request id took effect earlier and its recorded answer has expired. Metadata: case_id, version.
+   * ALREADY_EXISTS. The request id took effect earlier and its recorded answer has expired, or went with the
+   * case's content when that was erased. Metadata: case_id, version.
    *
    * @generated from enum value: ERROR_REASON_REQUEST_ALREADY_APPLIED = 16;
    */
