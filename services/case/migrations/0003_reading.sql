@@ -16,7 +16,7 @@ GRANT SELECT (tenant_id, principal_id, request_id, expires_at), DELETE ON record
 
 -- Both lead with the tenant, and both have a condition that every row fulfils: a statement that says nothing of the state, or of the
 -- time, cannot use them. Without it a plan made while the table is young takes one of them for the key's own index, and a write
--- or a foreign key reads the tenant whole until the table is analysed (docs/decisions/0009-indexes-of-cases.md).
+-- or a foreign key reads the tenant whole until the table is analysed (docs/decisions/0010-indexes-of-cases.md).
 CREATE INDEX cases_by_tenant_state ON cases (tenant_id, state, case_id) WHERE state <> '';
 CREATE INDEX cases_by_tenant_change ON cases (tenant_id, updated_at) WHERE updated_at >= 'epoch';
 DROP INDEX cases_by_state;
