@@ -31,8 +31,8 @@ test.each<[string, readonly Edit[], readonly string[], readonly string[]]>([
   ],
   [
     "giving a field that is read another number",
-    [[caseProto, "google.protobuf.Timestamp decided_at = 23;", "google.protobuf.Timestamp decided_at = 24;"]],
-    ["intake-portal: caseflow.cases.v1.Case.decided_at has number 24 instead of 23"],
+    [[caseProto, "google.protobuf.Timestamp decided_at = 23;", "google.protobuf.Timestamp decided_at = 99;"]],
+    ["intake-portal: caseflow.cases.v1.Case.decided_at has number 99 instead of 23"],
     ["hurts intake-portal: caseflow.cases.v1.Case.decided_at"],
   ],
   [
@@ -140,7 +140,7 @@ test("adding a field, a method and an enum value breaks no contract and nothing 
     [
       caseProto,
       "google.protobuf.Timestamp decided_at = 23;",
-      "google.protobuf.Timestamp decided_at = 23;\n  string priority = 24;",
+      "google.protobuf.Timestamp decided_at = 23;\n  string priority = 99;",
     ],
     [caseProto, "CASE_STATE_CLOSED = 10;", "CASE_STATE_CLOSED = 10;\n  CASE_STATE_ARCHIVED = 11;"],
     [

@@ -172,7 +172,7 @@ test("who submitted a case cannot be changed, with an approval or without", asyn
   );
   const byReviewer = "submitter_id = 'reviewer', submitted_version = 4, submit_action = 'start_review'";
   expect(await app.attempt(change(caseId, `${byReviewer}, assigned_reviewer_id = NULL`), tenant)).toBe(
-    "cases_submit_action",
+    "42501",
   );
 });
 
