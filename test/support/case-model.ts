@@ -62,7 +62,7 @@ export const cast = {
   rob: ["reviewer"],
   jo: ["reviewer"],
   sue: ["supervisor"],
-  sam: ["supervisor"],
+  sam: ["supervisor", "reviewer"],
   eve: ["caseworker", "reviewer", "supervisor"],
   otto: ["operator"],
   aud: ["auditor"],
