@@ -26,7 +26,7 @@ const files = [
   "test/hostile/catalogue",
   "test/hostile/grants",
 ];
-const runMs = 120_000;
+const runMs = 300_000;
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
 /** What of vitest's JSON report is looked at. */
