@@ -1,10 +1,10 @@
 import { toJson } from "@bufbuild/protobuf";
 import type { Command } from "commander";
 import { createCaseClient } from "#libs/client/case-client.ts";
-import { readStack } from "#libs/client/stack.ts";
 import { type Case, CaseSchema, CaseStateSchema } from "#libs/gen/caseflow/cases/v1/case_pb.ts";
 
 import type { CliConfig } from "./config.ts";
+import { findService } from "./find-service.ts";
 import { print, toTable } from "./print.ts";
 
 /** `caseflow case show ID`: a case as the case service has it. */
@@ -32,13 +32,6 @@ Examples:
       if (!found) throw new Error("the answer holds no case");
       print(command, toText(found), toJson(CaseSchema, found));
     });
-}
-
-async function findService(config: CliConfig): Promise<{ url: string; token: string }> {
-  const { caseUrl, token } = config;
-  if (caseUrl !== undefined && token !== undefined) return { url: caseUrl, token };
-  const stack = await readStack(config.home);
-  return { url: caseUrl ?? stack.case.url, token: token ?? stack.tokens.caseworker ?? "" };
 }
 
 function toText(found: Case): string {

@@ -9,6 +9,7 @@ import { addCanDeployCommand } from "./can-deploy.ts";
 import { addCaseCommand } from "./case.ts";
 import { type CliConfig, readConfig } from "./config.ts";
 import { Failure } from "./failure.ts";
+import { addImportCommand } from "./import.ts";
 import { addMigrateCommand } from "./migrate.ts";
 import { addTokenCommand } from "./token.ts";
 
@@ -20,6 +21,7 @@ export function createProgram(config: CliConfig): Command {
     .showHelpAfterError("(caseflow --help, or --help after a subcommand, says more)");
   addTokenCommand(program, config);
   addCaseCommand(program, config);
+  addImportCommand(program, config);
   addMigrateCommand(program, config);
   addCanDeployCommand(program);
   return program;

@@ -1,0 +1,55 @@
+import { decodeJwt } from "jose";
+import { readStack } from "#libs/client/stack.ts";
+import { openLocalIssuer } from "#libs/local-issuer/local-issuer.ts";
+
+import type { CliConfig } from "./config.ts";
+import { Failure } from "./failure.ts";
+
+/** Where the case service is, and the token to call it with. */
+export interface Service {
+  readonly url: string;
+  readonly token: string;
+}
+
+/** Who a token speaks for. */
+export interface Identity {
+  readonly tenantId: string;
+  readonly principalId: string;
+  readonly roles: readonly string[];
+}
+
+const importerSeconds = 12 * 3_600;
+
+/** What the settings name, or the running local stack's; its token is the caseworker's. */
+export async function findService({ caseUrl, token, home }: CliConfig): Promise<Service> {
+  if (caseUrl !== undefined && token !== undefined) return { url: caseUrl, token };
+  const stack = await readStack(home);
+  return { url: caseUrl ?? stack.case.url, token: token ?? stack.tokens.caseworker ?? "" };
+}
+
+/** As `findService`, with role `importer`: of the local stack's tenant a token is signed where none is given. */
+export async function findServiceForImport(config: CliConfig): Promise<Service> {
+  const service = await findService(config);
+  if (config.token !== undefined) return service;
+  const issuer = await openLocalIssuer(config.home, config.tokens);
+  if (!issuer || service.token === "") {
+    throw new Failure(
+      "this stack's tokens come from elsewhere: set CASEFLOW_TOKEN to one with role importer",
+    );
+  }
+  const { tenantId } = readIdentity(service.token);
+  const claims = { subject: "importer", tenantId, roles: ["importer"], kind: "service" } as const;
+  return { ...service, token: await issuer.sign(claims, importerSeconds) };
+}
+
+/** Reads who a token speaks for; whether it is good is for the service to say. */
+export function readIdentity(token: string): Identity {
+  try {
+    const { sub, tenant_id: tenantId, roles } = decodeJwt(token);
+    if (typeof sub !== "string" || typeof tenantId !== "string") throw new Error("it names no tenant");
+    return { tenantId, principalId: sub, roles: Array.isArray(roles) ? roles.map(String) : [] };
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    throw new Failure(`the token cannot be read: ${message}`);
+  }
+}
