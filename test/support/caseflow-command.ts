@@ -25,8 +25,12 @@ export interface RunningCaseflow {
 }
 
 /** Runs the `caseflow` command as a process of its own, against a case service. */
-export function startCaseflow({ url, token }: CaseflowTarget, args: readonly string[]): RunningCaseflow {
-  const child = spawn(process.execPath, [join(root, "services/cli/main.ts"), ...args], {
+export function startCaseflow(
+  { url, token }: CaseflowTarget,
+  args: readonly string[],
+  nodeOptions: readonly string[] = [],
+): RunningCaseflow {
+  const child = spawn(process.execPath, [...nodeOptions, join(root, "services/cli/main.ts"), ...args], {
     cwd: root,
     env: { PATH: process.env["PATH"], CASE_URL: url, CASEFLOW_TOKEN: token },
     stdio: ["ignore", "pipe", "pipe"],

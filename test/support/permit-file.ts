@@ -82,7 +82,7 @@ function toText(ms: number): string {
 }
 
 /** Mulberry32, by Tommy Ettinger: even enough for made-up files, and the same everywhere. */
-function createRandom(seed: number): () => number {
+export function createRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

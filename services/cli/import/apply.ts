@@ -44,7 +44,7 @@ export function createLiveApplier(cases: CaseClient, signal: AbortSignal): Appli
         caseId = answer.metadata["case_id"] ?? caseId;
         return alreadyApplied(caseId);
       }
-      return { outcome: "failed", reason: answer.reason, detail: answer.message, caseId };
+      return { outcome: "failed", reason: answer.reason, detail: toText(answer.metadata), caseId };
     };
   };
 }

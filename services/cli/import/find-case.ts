@@ -1,12 +1,13 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { CaseClient } from "#libs/client/case-client.ts";
 import type { Case } from "#libs/gen/caseflow/cases/v1/case_pb.ts";
 import { ListCasesRequestSchema, type HistoryEntry } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
 
+import { Failure } from "../failure.ts";
 import { readCases, readHistory } from "../read-cases.ts";
 import { callThrough, isRefusal } from "./call.ts";
 import type { Staging } from "./staging.ts";
 import { isValid } from "./to-request.ts";
-import { Failure } from "../failure.ts";
 
 /** A case as the service has it now. */
 export interface FoundCase {
@@ -33,8 +34,14 @@ export interface Finding {
  */
 export function createFindCase(finding: Finding): FindCase {
   const { staging } = finding;
+  let isEmpty: Promise<boolean> | undefined;
   let unnamed: Promise<ReadonlyMap<string, string>> | undefined;
   return async (caseKey) => {
+    // Into an empty tenant nothing was imported yet; what a killed run still has under way is answered as a replay.
+    isEmpty ??= ask(finding, () => finding.cases.listCases({ pageSize: 1 })).then(
+      (page) => page.cases.length === 0,
+    );
+    if (await isEmpty) return undefined;
     const creations = staging.creationsOf(caseKey);
     const requestIds = new Set(creations.map(({ requestId }) => requestId));
     const command = creations[0]?.command;
@@ -47,55 +54,50 @@ export function createFindCase(finding: Finding): FindCase {
     }
     const query = { externalReference: reference };
     if (!isValid(ListCasesRequestSchema, query)) return undefined; // No case can have it.
-    let fallback: string | undefined;
-    for await (const { caseId } of through(finding, () => readCases(finding.cases, query))) {
-      const [created] = await firstEntry(finding, caseId);
+    let fallback: FoundCase | undefined;
+    for (const found of await ask(finding, () => Array.fromAsync(readCases(finding.cases, query)))) {
+      const candidate = await readCandidate(finding, found);
+      const [created] = candidate.entries;
       if (created === undefined) continue;
-      if (requestIds.has(created.requestId)) return read(finding, caseId);
+      if (requestIds.has(created.requestId)) return candidate;
       const { actor } = created;
       const isOurs = actor?.id === finding.principalId && actor.onBehalfOf !== "";
-      if (isOurs && creations.length === 0) fallback = caseId; // Newest first: the last one is the oldest.
+      if (isOurs && creations.length === 0) fallback = candidate; // Newest first: the last one is the oldest.
     }
-    return fallback === undefined ? undefined : read(finding, fallback);
+    return fallback;
   };
 }
 
 /** Cases without a reference, by the request id that created them: they can only be looked for among all. */
 async function findUnnamed(finding: Finding): Promise<ReadonlyMap<string, string>> {
   const known = new Map<string, string>();
-  for await (const { caseId, externalReference } of through(finding, () => readCases(finding.cases, {}))) {
-    if (externalReference !== "") continue;
-    const [created] = await firstEntry(finding, caseId);
-    if (created) known.set(created.requestId, caseId);
+  for (let pageToken = "", more = true; more; more = pageToken !== "") {
+    const page = await ask(finding, () => finding.cases.listCases({ pageSize: 500, pageToken }));
+    for (const { caseId, externalReference } of page.cases) {
+      if (externalReference !== "") continue;
+      const { entries } = await ask(finding, () => finding.cases.getCaseHistory({ caseId, pageSize: 1 }));
+      if (entries[0]) known.set(entries[0].requestId, caseId);
+    }
+    pageToken = page.nextPageToken;
   }
   return known;
 }
 
+async function readCandidate(finding: Finding, found: Case): Promise<FoundCase> {
+  const { caseId } = found;
+  const entries = await ask(finding, () => Array.fromAsync(readHistory(finding.cases, caseId)));
+  // Somebody may have changed it since it was listed.
+  return entries.length === found.version ? { found, entries } : read(finding, caseId);
+}
+
 async function read(finding: Finding, caseId: string): Promise<FoundCase> {
-  const answer = await callThrough(async () => {
-    const { case: found } = await finding.cases.getCase({ caseId });
-    const entries: HistoryEntry[] = [];
-    for await (const entry of readHistory(finding.cases, caseId)) entries.push(entry);
-    return { found, entries };
-  }, finding.signal);
-  if (isRefusal(answer)) throw new Failure(`case ${caseId} cannot be read: ${answer.message}`);
-  if (!answer.found) throw new Error("the answer holds no case");
-  return { found: answer.found, entries: answer.entries };
+  const { case: found } = await ask(finding, () => finding.cases.getCase({ caseId }));
+  if (!found) throw new Error("the answer holds no case");
+  return { found, entries: await ask(finding, () => Array.fromAsync(readHistory(finding.cases, caseId))) };
 }
 
-async function firstEntry({ cases, signal }: Finding, caseId: string): Promise<HistoryEntry[]> {
-  const answer = await callThrough(() => cases.getCaseHistory({ caseId, pageSize: 1 }), signal);
-  if (isRefusal(answer)) throw new Failure(`case ${caseId} cannot be read: ${answer.message}`);
-  return answer.entries;
-}
-
-/** The items of a paged read, all or, where the service refuses, none. */
-async function* through<T>({ signal }: Finding, open: () => AsyncGenerator<T>): AsyncGenerator<T> {
-  const items = await callThrough(async () => {
-    const all: T[] = [];
-    for await (const item of open()) all.push(item);
-    return all;
-  }, signal);
-  if (isRefusal(items)) throw new Failure(`cases cannot be listed: ${items.message}`);
-  yield* items;
+async function ask<T>({ signal }: Finding, call: () => Promise<T>): Promise<T> {
+  const answer = await callThrough(call, signal);
+  if (isRefusal(answer)) throw new Failure(`cases cannot be read: ${answer.message}`);
+  return answer;
 }
