@@ -8,6 +8,8 @@ import { ErrorInfoSchema } from "#libs/gen/google/rpc/error_details_pb.ts";
 import { addCanDeployCommand } from "./can-deploy.ts";
 import { addCaseCommand } from "./case.ts";
 import { type CliConfig, readConfig } from "./config.ts";
+import { addExplainCommand } from "./explain.ts";
+import { addExportCommand } from "./export.ts";
 import { Failure } from "./failure.ts";
 import { addImportCommand } from "./import.ts";
 import { addMigrateCommand } from "./migrate.ts";
@@ -21,6 +23,8 @@ export function createProgram(config: CliConfig): Command {
     .showHelpAfterError("(caseflow --help, or --help after a subcommand, says more)");
   addTokenCommand(program, config);
   addCaseCommand(program, config);
+  addExplainCommand(program, config);
+  addExportCommand(program, config);
   addImportCommand(program, config);
   addMigrateCommand(program, config);
   addCanDeployCommand(program);
@@ -28,7 +32,7 @@ export function createProgram(config: CliConfig): Command {
 }
 
 /** What went wrong, for whoever gave the command; of what is a fault of ours, with where it happened. */
-function explain(error: unknown): string {
+function toMessage(error: unknown): string {
   if (error instanceof Failure || error instanceof NoStack || error instanceof ConfigError)
     return error.message;
   if (error instanceof ConnectError) {
@@ -46,7 +50,7 @@ if (import.meta.main) {
     if (error instanceof CommanderError) {
       process.exitCode = error.exitCode === 0 ? 0 : 2; // It has said why.
     } else {
-      console.error(`caseflow: ${explain(error)}`);
+      console.error(`caseflow: ${toMessage(error)}`);
       process.exitCode = 1;
     }
   }
