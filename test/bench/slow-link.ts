@@ -11,7 +11,7 @@ export interface SlowLink extends AsyncDisposable {
 export async function openSlowLink(url: string, delayMs: number): Promise<SlowLink> {
   const { host, port, user = "", password, database = "" } = new Client(url);
   const sockets = new Set<Socket>();
-  const server = createServer((client) => {
+  const server = createServer({ noDelay: true }, (client) => {
     const backend = host.startsWith("/") ? connect(`${host}/.s.PGSQL.${port}`) : connect(port, host);
     const drop = () => {
       client.destroy();
