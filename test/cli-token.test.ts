@@ -73,7 +73,7 @@ test("without an issuer's key the command says how to get one, and exits 1", asy
   expect(exitCode).toBe(1);
 });
 
-test.each([["token"], ["case", "show"], ["migrate"]])(
+test.each([["token"], ["case", "show"], ["explain"], ["import"], ["export"], ["migrate"]])(
   "the help of %s has examples, and exits 0",
   async (...words) => {
     await using home = await openHome();

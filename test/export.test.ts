@@ -7,7 +7,7 @@ import { readCases } from "#services/cli/read-cases.ts";
 import { caseflow, openFolder, type Folder } from "./support/caseflow-command.ts";
 import {
   openCase,
-  people,
+  type people,
   setPolicy,
   startCaseService,
   type CaseServiceFixture,

@@ -11,7 +11,7 @@ const kibMax = 300 * 1_024;
 /** What the collector leaves lying about, and the cache of the sorted rows, which has a limit of its own. */
 const slackKib = 80 * 1_024;
 
-test("an import's memory does not grow with its file", async () => {
+test("an import's memory does not grow with its file", async ({ annotate }) => {
   await using folder = await openFolder();
   await using cases = await startCaseService({ config: { relay: "off" } });
   const target = { url: cases.url, token: await cases.token("importer") };
@@ -31,7 +31,7 @@ test("an import's memory does not grow with its file", async () => {
     const counts = /^applied=(\d+) skipped=(\d+) failed=(\d+)\n$/.exec(stdout)?.slice(1) ?? [];
     expect(counts.reduce((sum, count) => sum + Number(count), 0)).toBe(rows);
     const kib = Number(/peak (\d+) KiB/.exec(stderr)?.[1]);
-    console.log(`${rows} rows: at most ${Math.round(kib / 1_024)} MiB`);
+    await annotate(`${rows} rows: at most ${Math.round(kib / 1_024)} MiB`);
     return kib;
   };
   const few = await peakKib(rowsFew);

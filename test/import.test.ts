@@ -37,6 +37,12 @@ async function importer(tenant: string): Promise<CaseflowTarget> {
   return { url: cases.url, token: await cases.token("importer", tenant) };
 }
 
+/** A line without what a dry run cannot know of a case that is not there yet. */
+function withoutId(line: ReportLine): Omit<ReportLine, "caseId"> {
+  const { row, requestId, action, outcome, reason } = line;
+  return { row, requestId, action, outcome, reason };
+}
+
 /** Runs an import; returns what it said with its report, in the order of the file. */
 async function runImport(
   tenant: string,
@@ -66,7 +72,6 @@ test("the dry run predicts the outcome of every row and writes nothing; a second
 
   const first = await runImport("twice", "generated.csv");
   expect(first.stdout).toBe(expected.stdout);
-  const withoutId = ({ caseId: _, ...line }: ReportLine) => line;
   expect(first.report.map(withoutId)).toEqual(expected.report.map(withoutId));
   expect(first.report.map(({ row }) => row)).toEqual(Array.from({ length: 600 }, (_, at) => at + 1));
   const reasons = new Set(first.report.map(({ reason }) => reason));
@@ -220,7 +225,6 @@ test.skipIf(real === undefined)(
     const expected = await runImport("real", "real.csv", "--dry-run");
     const first = await runImport("real", "real.csv");
     expect(first.stdout).toBe(expected.stdout);
-    const withoutId = ({ caseId: _, ...line }: ReportLine) => line;
     expect(first.report.map(withoutId)).toEqual(expected.report.map(withoutId));
     expect(first.report).toHaveLength(8_577);
     expect(first.report.filter(({ outcome }) => outcome === "applied").length).toBeGreaterThan(3_000);

@@ -177,6 +177,6 @@ function hex(bytes: Uint8Array): string {
 function toLine(text: string): string {
   return text
     .replaceAll(/\s+/g, " ")
-    .replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, "")
+    .replaceAll(/\p{Cc}/gu, "")
     .trim();
 }

@@ -22,6 +22,7 @@ test.each([
   ["services/case/main.test.ts", "./main.ts"],
   ["services/cli/token.ts", "#libs/client/b.ts"],
   ["services/cli/can-deploy.ts", "#contracts/can-deploy.ts"],
+  ["services/cli/import/a.ts", "#services/case/domain/decide.ts"],
   ["libs/client/a.ts", "#libs/gen/caseflow/cases/v1/case_pb.ts"],
   ["libs/rpc/a.ts", "#libs/gen/grpc/health/v1/health_pb.ts"],
   ["libs/contracts/a.ts", "#libs/gen/google/rpc/error_details_pb.ts"],
@@ -34,6 +35,9 @@ test.each([
 
 test.each([
   ["services/case/domain/a.ts", "node:crypto"],
+  ["services/cli/import/a.ts", "#services/case/store/b.ts"],
+  ["services/cli/import/a.ts", "#services/audit/domain/b.ts"],
+  ["services/local/a.ts", "#services/case/domain/b.ts"],
   ["services/case/domain/a.ts", "uuid"],
   ["services/case/domain/a.ts", "../store/b.ts"],
   ["services/case/domain/a.ts", "./../store/b.ts"],

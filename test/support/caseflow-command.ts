@@ -36,8 +36,8 @@ export function startCaseflow(
     stdio: ["ignore", "pipe", "pipe"],
   });
   const said = { stdout: "", stderr: "" };
-  child.stdout!.on("data", (chunk: Buffer) => (said.stdout += chunk.toString()));
-  child.stderr!.on("data", (chunk: Buffer) => (said.stderr += chunk.toString()));
+  child.stdout.on("data", (chunk: Buffer) => (said.stdout += chunk.toString()));
+  child.stderr.on("data", (chunk: Buffer) => (said.stderr += chunk.toString()));
   const ended = once(child, "close").then(([code, signal]: unknown[]) => ({
     exit: (signal ?? code) as number | string,
     ...said,

@@ -73,7 +73,7 @@ function openCase(number: number, random: () => number, nextTask: () => number):
   return { name, rows };
 }
 
-function swap<T>(items: T[], one: number, other: number): void {
+function swap(items: string[], one: number, other: number): void {
   [items[one], items[other]] = [items[other]!, items[one]!];
 }
 

@@ -1,4 +1,3 @@
-import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { CaseClient } from "#libs/client/case-client.ts";
 import type { Case } from "#libs/gen/caseflow/cases/v1/case_pb.ts";
 import { ListCasesRequestSchema, type HistoryEntry } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";

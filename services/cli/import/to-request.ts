@@ -119,7 +119,7 @@ function request<I extends DescMessage>(
   const message = create(schema, init);
   const verdict = validator.validate(schema, message);
   return {
-    fault: verdict.kind === "valid" ? "" : String(verdict.error?.message ?? "invalid"),
+    fault: verdict.kind === "valid" ? "" : (verdict.error?.message ?? "invalid"),
     async send(cases, options) {
       const { case: next } = await methodOf(cases)(message, options);
       if (!next) throw new Error("the answer holds no case");
