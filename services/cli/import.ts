@@ -10,6 +10,7 @@ import { createDryApplier, createFindPolicy, createLiveApplier } from "./import/
 import { createPlanExportRow } from "./import/export-row.ts";
 import { createFindCase } from "./import/find-case.ts";
 import { importRows } from "./import/import-rows.ts";
+import { keepHeapSmall } from "./import/keep-heap-small.ts";
 import { readMapping, type Mapping } from "./import/mapping.ts";
 import { createPlanRow, type PlanRow } from "./import/plan-row.ts";
 import { openProgress, type Progress } from "./import/progress.ts";
@@ -48,6 +49,7 @@ Examples:
   caseflow export --out cases.ndjson && CASEFLOW_TOKEN=… caseflow import cases.ndjson`,
     )
     .action(async (file: string, options: Options, command: Command) => {
+      keepHeapSmall();
       const stop = new AbortController();
       using _signals = stopOnSignal(stop);
       const { counts, reasons } = await runImport(config, file, options, stop);
