@@ -31,6 +31,12 @@ test("a schema that takes away what a released consumer reads cannot be deployed
   });
 });
 
+test("a consumer has no version from before its first contract", async () => {
+  const before = { ...released, contracts: [] };
+  const asked = judgeDeployment("intake-portal", "0.1.0", [before, next], allKept);
+  await expect(asked).rejects.toThrow(UnknownDeployment);
+});
+
 test("a consumer that expects what its released provider was never verified to do has to wait for it", async () => {
   const [relay] = next.contracts.filter(({ consumer }) => consumer === "relay");
   const [first] = relay!.interactions;

@@ -40,7 +40,7 @@ export async function canDeploy(service: string, version: string): Promise<Deplo
 }
 
 /**
- * A version may run beside everything that is released or about to be when of all contracts that it has a part in, as consumer
+ * A version may run beside the last release and what is about to be one when of all contracts that it has a part in, as consumer
  * or as provider, none is broken by schemas, and all were verified: released providers' when they were released, the working
  * tree's now.
  */
@@ -66,6 +66,9 @@ export async function judgeDeployment(
       (cell.provider === service && cell.providerVersion === version) ||
       (serviceOf(cell.consumer) === service && cell.consumerVersion === version),
   );
+  if (concerned.length === 0) {
+    throw new UnknownDeployment(`${service}@${version} has no contract, as consumer or as provider`);
+  }
   const broken = concerned.flatMap(tellFaults);
   if (broken.length > 0) return { can: false, reasons: broken };
   const unmet = concerned.some(({ providerVersion }) => providerVersion === next)

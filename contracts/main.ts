@@ -40,11 +40,15 @@ async function runTests(env: Record<string, string>, more: readonly string[]): P
 async function release(version: string): Promise<void> {
   if (!/^\d+\.\d+\.\d+$/.test(version)) throw new Error("--release wants a version, such as 0.2.0");
   const folder = join(releasedFolder, version);
-  if (existsSync(folder)) throw new Error(`${version} is released already`);
+  const image = join(releasedFolder, `${version}.binpb`);
+  if (existsSync(image)) throw new Error(`${version} is released already`);
+  // What is in a release counts as verified with it.
+  await runTests({}, ["contracts/"]);
   const contracts = await readContracts(contractsFolder);
-  await buildImage(protoFolder, join(releasedFolder, `${version}.binpb`));
   for (const { consumer, provider } of contracts) {
     await mkdir(join(folder, consumer), { recursive: true });
     await cp(join(contractsFolder, consumer, `${provider}.json`), join(folder, consumer, `${provider}.json`));
   }
+  // Last: with its image a version is released.
+  await buildImage(protoFolder, image);
 }

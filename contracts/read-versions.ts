@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -25,7 +24,7 @@ export async function readRelease(version: string): Promise<Version> {
   return {
     version,
     schema: await readImage(join(releasedFolder, `${version}.binpb`)),
-    contracts: existsSync(folder) ? await readContracts(folder, schemaFile) : [],
+    contracts: await readContracts(folder, schemaFile),
   };
 }
 

@@ -142,6 +142,40 @@ test("a hung attempt is given up at its own limit and tried again, if the method
   expect(server.requests).toHaveLength(3);
 });
 
+test("an attempt whose limit the service itself keeps is tried again too", async () => {
+  await using server = await startScriptedService(status(Code.DeadlineExceeded), "answer");
+  await using client = open(server, { limits: { ...limits, attemptTimeoutMs: 500 } });
+  expect(await codeOf(client.cases.getCase({ caseId }))).toBe("ok");
+  server.acts = [status(Code.DeadlineExceeded)];
+  await using whole = open(server);
+  expect(await codeOf(whole.cases.getCase({ caseId }))).toBe("DeadlineExceeded");
+  expect(server.requests).toHaveLength(3);
+});
+
+test("a stream's service is told the call's time, and not the attempt's", async () => {
+  await using server = await startScriptedService("answer");
+  await using client = open(server, { limits: { ...limits, attemptTimeoutMs: 500 } });
+  for await (const _ of client.cases.watchCases({}, { timeoutMs: 60_000 })) break;
+  expect(Number.parseInt(server.requests[0]?.header.get("grpc-timeout") ?? "", 10)).toBeGreaterThan(30_000);
+});
+
+test("a stream that fails before anybody reads it is told when somebody does, and ends no process", async () => {
+  await using server = await startScriptedService(status(Code.PermissionDenied));
+  await using client = open(server);
+  const unhandled: unknown[] = [];
+  const onUnhandled = (reason: unknown) => unhandled.push(reason);
+  process.on("unhandledRejection", onUnhandled);
+  try {
+    const messages = client.cases.watchCases({})[Symbol.asyncIterator]();
+    await server.received(1);
+    await client.cases.getCase({ caseId }).catch(() => {}); // Its answer comes after the other's.
+    expect(await codeOf(messages.next())).toBe("PermissionDenied");
+    expect(unhandled).toEqual([]);
+  } finally {
+    process.off("unhandledRejection", onUnhandled);
+  }
+});
+
 test("a write gets its request id once and keeps it; the caller's own and the caller's message stay as they are", async () => {
   await using server = await startScriptedService(
     status(Code.Unavailable),

@@ -92,12 +92,15 @@ export function callPolicy({ target, limits, protocol, clock, events }: CallPoli
     const hung = new AbortController();
     const callOff =
       attemptTimeoutMs === undefined ? undefined : clock.after(attemptTimeoutMs, () => hung.abort(timeUp()));
+    // The service may keep the attempt's time too, and say so before our timer does.
+    const isCut = !request.stream && attemptTimeoutMs !== undefined && attemptTimeoutMs < time.remainingMs();
     const signal = callOff ? AbortSignal.any([request.signal, hung.signal]) : request.signal;
     const header = withTimeout(request.header, protocol, timeoutMs);
     try {
       return await orAbort(untilFirstMessage(next({ ...request, header, signal })), signal);
     } catch (error) {
-      if (hung.signal.aborted && !time.signal.aborted) {
+      const keptTime = isCut && ConnectError.from(error).code === Code.DeadlineExceeded;
+      if ((hung.signal.aborted || keptTime) && !time.signal.aborted) {
         const cause = new HungError(`no answer in ${attemptTimeoutMs} ms`);
         throw new ConnectError(cause.message, Code.DeadlineExceeded, undefined, undefined, cause);
       }
@@ -115,7 +118,9 @@ export function callPolicy({ target, limits, protocol, clock, events }: CallPoli
     const leave = await takePlace(method, time.signal);
     let isStream = false;
     try {
-      const leftMs = Math.min(time.remainingMs(), limits.attemptTimeoutMs ?? Infinity);
+      // A stream's attempt ends with its first message; what follows has the call's time.
+      const attemptMs = request.stream ? Infinity : (limits.attemptTimeoutMs ?? Infinity);
+      const leftMs = Math.min(time.remainingMs(), attemptMs);
       const timeoutMs = Math.floor(leftMs - limits.marginMs);
       if (timeoutMs < 1)
         throw refused(method, "deadline", Code.DeadlineExceeded, "no time is left for an attempt");

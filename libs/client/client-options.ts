@@ -110,6 +110,14 @@ export function readOptions(options: ClientOptions): ReadyOptions {
     },
   };
   checkNumbers("limits", merged);
+  checkAtLeastOne({
+    "limits.retry.attemptsMax": merged.retry,
+    "limits.breaker.windowMs": merged.breaker,
+    "limits.breaker.probes": merged.breaker,
+  });
+  if (merged.retryBudget !== "off" && merged.retryBudget.share >= 1) {
+    throw new TypeError("limits.retryBudget.share is not below 1");
+  }
   return { urls, token, protocol, limits: merged, clock };
 }
 
@@ -124,5 +132,13 @@ function checkNumbers(name: string, limits: object): void {
     else if (typeof value === "number" && !(value >= 0 && value < Infinity)) {
       throw new TypeError(`${name}.${key} is not a limit: ${value}`);
     }
+  }
+}
+
+/** Less than one of these is none, and a call would wait for it until its time is up. By path, the limits that it is in. */
+function checkAtLeastOne(paths: Readonly<Record<string, object | "off">>): void {
+  for (const [path, limits] of Object.entries(paths)) {
+    const value: unknown = limits === "off" ? 1 : Reflect.get(limits, path.split(".").at(-1) ?? "");
+    if (typeof value === "number" && value < 1) throw new TypeError(`${path} is less than 1: ${value}`);
   }
 }

@@ -113,6 +113,26 @@ test.each([
     "a message that cannot be written",
     new ConnectError("cannot encode", Code.Internal, undefined, undefined, new Error("x")),
   ],
+  [
+    "a message above the limit, found when it is unpacked",
+    new ConnectError(
+      "message is larger than readMaxBytes",
+      Code.ResourceExhausted,
+      undefined,
+      undefined,
+      Object.assign(new RangeError("Cannot create a Buffer larger than 500 bytes"), {
+        code: "ERR_BUFFER_TOO_LARGE",
+      }),
+    ),
+  ],
+  [
+    "a header that cannot be sent",
+    ConnectError.from(
+      Object.assign(new TypeError("HTTP/1 Connection specific headers are forbidden"), {
+        code: "ERR_HTTP2_INVALID_CONNECTION_HEADERS",
+      }),
+    ),
+  ],
 ])("%s is no loss of the connection", (_, error) => {
   expect(withRightCode(error)).toBe(error);
 });

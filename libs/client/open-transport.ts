@@ -62,27 +62,27 @@ export function openTransport(target: string, options: ClientOptions): OpenTrans
     throw timeUp();
   }
 
+  const openStream: Transport["stream"] = async (method, signal, timeoutMs, header, input, values) => {
+    const time = startCall(method.name, signal, timeoutMs);
+    try {
+      return await inner.stream(method, time.signal, undefined, header, input, withCallTime(values, time));
+    } catch (error) {
+      time[Symbol.dispose]();
+      throw error;
+    }
+  };
+
   return {
     transport: {
       async unary(method, signal, timeoutMs, header, input, values) {
         using time = startCall(method.name, signal, timeoutMs);
         return await inner.unary(method, time.signal, undefined, header, input, withCallTime(values, time));
       },
-      async stream(method, signal, timeoutMs, header, input, values) {
-        const time = startCall(method.name, signal, timeoutMs);
-        try {
-          return await inner.stream(
-            method,
-            time.signal,
-            undefined,
-            header,
-            input,
-            withCallTime(values, time),
-          );
-        } catch (error) {
-          time[Symbol.dispose]();
-          throw error;
-        }
+      stream(method, signal, timeoutMs, header, input, values) {
+        const answer = openStream(method, signal, timeoutMs, header, input, values);
+        // Connect's clients call at once, and listen only when somebody reads: until then nobody else would.
+        answer.catch(() => {});
+        return answer;
       },
     },
     async [Symbol.asyncDispose]() {

@@ -88,6 +88,16 @@ test("a source that never answers costs a call its time and no more, and nothing
   expect(server.sessions.size).toBe(0);
 });
 
+test("a source that hung once is asked again by later calls", async () => {
+  const clock = createManualClock();
+  let asked = 0;
+  const tokens = createTokens(() => (++asked === 1 ? new Promise<string>(() => {}) : "late"), clock);
+  const first = tokens.current();
+  await clock.advance(10_000);
+  await expect(first).rejects.toHaveProperty("code", Code.Unauthenticated);
+  expect(await tokens.current()).toBe("late");
+});
+
 test("a source that fails is not taken for a connection that does, and is not tried again", async () => {
   await using server = await startScriptedService();
   let asked = 0;

@@ -29,6 +29,7 @@ interface Kept {
 
 /** A token is renewed this long before it expires, or in the last fifth of its life, whichever is shorter. */
 const renewAheadMs = 30_000;
+const renewTimeoutMs = 10_000;
 /** After a failure the source is left alone for this long, while the old token is valid. */
 const renewPauseMs = 1_000;
 
@@ -40,9 +41,18 @@ export function createTokens(source: TokenSource, clock: Clock): Tokens {
   let renewal: Promise<string> | undefined;
   let pausedUntil = 0;
 
+  /** A source that never answers must not keep later calls from asking again. */
+  function inTime<T>(answer: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const late = () => reject(new Error(`the token's source did not answer in ${renewTimeoutMs} ms`));
+      const callOff = clock.after(renewTimeoutMs, late, "background");
+      answer.then(resolve, reject).finally(callOff);
+    });
+  }
+
   async function renew(): Promise<string> {
     try {
-      const given = await ask();
+      const given = await inTime(Promise.resolve(ask()));
       if (typeof given === "string") return given;
       const { token, validForMs } = given;
       const expiresAt = clock.now() + validForMs;

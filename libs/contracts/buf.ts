@@ -34,13 +34,12 @@ export async function findBreaks(
   const flags = ["--config", config, "--error-format", "json"];
   const { code, output } = await buf("breaking", present, "--against", against, ...flags);
   if (code !== 0 && code !== breaksFound) throw new Error(output);
-  return output
-    .split("\n")
-    .filter((line) => line.startsWith("{"))
-    .map((line) => {
-      const { type, path, message } = JSON.parse(line);
-      return { rule: type, file: path ?? "", message };
-    });
+  const breaks = output.split("\n").filter((line) => line.startsWith("{"));
+  if (code === breaksFound && breaks.length === 0) throw new Error(`buf tells no break it found: ${output}`);
+  return breaks.map((line) => {
+    const { type, path, message } = JSON.parse(line);
+    return { rule: type, file: path ?? "", message };
+  });
 }
 
 /** buf's exit code when it has found breaks. */

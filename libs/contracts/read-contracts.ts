@@ -4,11 +4,11 @@ import { join } from "node:path";
 import type { Contract } from "./contract.ts";
 import { findSchemaFaults } from "./json-schema.ts";
 
-/** Names as the schema has them; what else lies in the folder is none. */
+/** Names as the schema has them. */
 const name = /^[a-z][a-z0-9-]{0,62}$/;
 
 /**
- * Reads every `<consumer>/<provider>.json` of a folder, by consumer and provider in order of name, and holds each to
+ * Reads every `<consumer>/<provider>.json` of a folder but those in `released`, by consumer and provider in order of name, and holds each to
  * `contract.schema.json`. Throws with all that is wrong of all files.
  */
 export async function readContracts(
@@ -19,11 +19,15 @@ export async function readContracts(
   const contracts: Contract[] = [];
   const faults: string[] = [];
   for (const consumer of await readdir(folder, { withFileTypes: true }).then(sorted)) {
-    if (!consumer.isDirectory()) continue;
+    if (!consumer.isDirectory() || consumer.name === "released") continue;
     for (const file of await readdir(join(folder, consumer.name), { withFileTypes: true }).then(sorted)) {
       const provider = file.name.replace(/\.json$/, "");
-      if (!file.name.endsWith(".json") || !name.test(provider)) continue;
+      if (!file.name.endsWith(".json")) continue;
       const path = `${consumer.name}/${file.name}`;
+      if (!name.test(provider)) {
+        faults.push(`${path}: a contract is named after its provider, such as case.json`);
+        continue;
+      }
       const contract: Contract = JSON.parse(await readFile(join(folder, path), "utf8"));
       const wrong = findSchemaFaults(schema, contract);
       faults.push(...wrong.map((fault) => `${path}: ${fault}`));

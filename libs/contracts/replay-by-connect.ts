@@ -52,7 +52,6 @@ async function collect(answer: Answer, { messagesMax }: ReplayRequest, messages:
     messages.push(await answer);
     return;
   }
-  if (messagesMax === 0) return;
   for await (const message of answer) {
     messages.push(message);
     if (messages.length === messagesMax) return;

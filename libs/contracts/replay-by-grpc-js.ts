@@ -75,7 +75,6 @@ function callStream(call: StreamCall, replay: ReplayRequest): Promise<Replayed> 
     running.on("data", (message: Message) => hangUpAt(messages.push(message)));
     running.on("error", () => {}); // The status tells.
     running.on("status", (status: grpc.StatusObject) => resolve(toReplayed(status, messages, metadata)));
-    hangUpAt(0);
     giveUpLater(running, reject);
   });
 }

@@ -87,7 +87,7 @@ export function createCircuitBreaker(
     if (outcome === "unknown") return;
     if (outcome === "failure") return goTo("open");
     probesPassed += 1;
-    if (probesPassed === limits.probes) goTo("closed");
+    if (probesPassed >= limits.probes) goTo("closed");
   }
 
   const isRefusing = () => {

@@ -12,9 +12,6 @@ export type ConnectionLoss = "unsent" | "lost";
 
 /** Of Node, where no request can have gone out. */
 const unsentCodes = new Set([
-  "ECONNREFUSED",
-  "EHOSTUNREACH",
-  "ENETUNREACH",
   "ENOTFOUND",
   "EAI_AGAIN",
   "ERR_HTTP2_GOAWAY_SESSION",
@@ -38,7 +35,10 @@ export function connectionLossOf(error: ConnectError): ConnectionLoss | undefine
   const text = textOf(error);
   if (text.includes("REFUSED_STREAM")) return "unsent";
   if (meantCodeOf(text) !== undefined) return undefined;
+  // An answer that is too large or cannot be unpacked has a code of Node's as its cause, and is an answer all the same.
+  if (error.code === Code.ResourceExhausted || error.code === Code.InvalidArgument) return undefined;
   const codes = chain.map((cause) => ("code" in cause && typeof cause.code === "string" ? cause.code : ""));
+  if (codes.some((code) => /^ERR_HTTP2_INVALID_\w*HEADER/.test(code))) return undefined;
   if (codes.some((code) => unsentCodes.has(code))) return "unsent";
   if (chain.some(isFailedConnect)) return "unsent";
   const isBroken = error.code === Code.Canceled || error.code === Code.Aborted || codes.some((code) => code);

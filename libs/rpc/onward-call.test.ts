@@ -59,8 +59,8 @@ test("of a caller without a deadline the client's own limit goes on", async () =
 
 test("with the caller's time spent nothing is sent", async () => {
   await using hop = await startHop(async (context) => {
-    await once(context.signal, "abort");
-    expect(() => onwardCall(context)).toThrow("time for this call is up");
+    if (!context.signal.aborted) await once(context.signal, "abort");
+    expect(() => onwardCall(context)).toThrow(expect.objectContaining({ code: Code.DeadlineExceeded }));
   });
   await expect(hop.health.check({}, { timeoutMs: 40 })).rejects.toHaveProperty("code", Code.DeadlineExceeded);
   expect(await hop.outcome).toHaveProperty("code", Code.DeadlineExceeded);

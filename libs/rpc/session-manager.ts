@@ -50,8 +50,7 @@ export function createSessionManager(url: string, options: SessionManagerOptions
   /** Left to itself a connection to a host that answers nothing stays for minutes, and every call waits for it. */
   function startConnectTimer(): NodeJS.Timeout | undefined {
     const { connectTimeoutMs } = options;
-    if (connectTimeoutMs === undefined || manager.state() === "open" || manager.state() === "idle")
-      return undefined;
+    if (connectTimeoutMs === undefined) return undefined;
     const giveUp = () => {
       if (manager.state() !== "connecting") return;
       const cause = Object.assign(new Error("no connection in time"), {
@@ -86,7 +85,7 @@ export function createSessionManager(url: string, options: SessionManagerOptions
 function takePulse(session: ClientHttp2Session, { intervalMs, timeoutMs }: Pulse): void {
   let late: NodeJS.Timeout | undefined;
   const timer = setInterval(() => {
-    if (session.destroyed || session.closed || late !== undefined) return;
+    if (session.destroyed || late !== undefined) return;
     late = setTimeout(() => session.destroy(noPulse()), timeoutMs).unref();
     session.ping(() => {
       clearTimeout(late);

@@ -14,6 +14,7 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { Health, HealthCheckResponse_ServingStatus } from "#libs/gen/grpc/health/v1/health_pb.ts";
 import { type Clock, wait } from "#libs/resilience/clock.ts";
 
+import { connectionLossOf } from "./connection-loss.ts";
 import { createSessionManager, type SessionManager, type SessionManagerOptions } from "./session-manager.ts";
 
 export interface SessionPoolOptions extends SessionManagerOptions {
@@ -86,7 +87,7 @@ export function createSessionPool(urls: readonly string[], options: SessionPoolO
       return stream;
     } catch (error) {
       done();
-      setHealth(address, false);
+      if (connectionLossOf(ConnectError.from(error)) !== undefined) setHealth(address, false);
       throw error;
     }
   }

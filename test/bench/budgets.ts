@@ -4,7 +4,7 @@ import { createClient } from "@connectrpc/connect";
 import { createCaseClient } from "#libs/client/case-client.ts";
 import { openTransport } from "#libs/client/open-transport.ts";
 import { Health } from "#libs/gen/grpc/health/v1/health_pb.ts";
-import { bareLimits } from "#test/support/bare-limits.ts";
+import { bareLimits } from "../support/bare-limits.ts";
 import { openBenchStack } from "./bench-stack.ts";
 import { quantileOf, runOpenLoop } from "./open-loop.ts";
 import { plotLatencies, type Series } from "./plot.ts";
