@@ -230,7 +230,8 @@ test("a caller's deadline ends the wait in the database too", async () => {
   const refused = refusalOf(call);
   await vi.waitFor(async () => expect(await waiting()).toBe(1), { timeout: 900, interval: 10 });
 
-  expect(await refused).toMatch(/^DeadlineExceeded/);
+  // The client gives the service a little less time than it takes itself: either may say so first.
+  expect(await refused).toMatch(/^(DeadlineExceeded|Unavailable OVERLOADED)/);
   await vi.waitFor(async () => expect(await waiting()).toBe(0), { timeout: 1_000, interval: 10 });
 });
 

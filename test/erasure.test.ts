@@ -63,6 +63,8 @@ test("an erased case's content and salts are nowhere in the database any more, a
     [caseId],
   );
   expect(rows).toEqual([{ versions: 2, salts: 0, contents: 0 }]);
+  const hashes = "SELECT request_id FROM recorded_answers WHERE case_id = $1 AND request_hash <> ''";
+  expect((await superuser.query(hashes, [caseId])).rows).toEqual([{ request_id: erasure.requestId }]);
   expect(await refusalOf(caseworker.submitCase(submit))).toBe("AlreadyExists REQUEST_ALREADY_APPLIED");
   expect(await refusalOf(caseworker.updateCase(update))).toBe("AlreadyExists REQUEST_ALREADY_APPLIED");
   expect(await admin.eraseCase(erasure), "the erasure itself is replayed").toEqual(first);
@@ -145,7 +147,7 @@ test("an erased draft takes no new content, and is not submitted", async () => {
   const caseworker = await pair.cases.as("caseworker");
   const update = { ...write(caseId), content: { title: "again" }, updateMask: { paths: ["title"] } };
   expect(await refusalOf(caseworker.updateCase(update))).toBe("FailedPrecondition INVALID_TRANSITION");
-  expect(await refusalOf(caseworker.submitCase(write(caseId)))).toBe("InvalidArgument INVALID_REQUEST");
+  expect(await refusalOf(caseworker.submitCase(write(caseId)))).toBe("FailedPrecondition INVALID_TRANSITION");
 });
 
 test("of an erasure and changes sent at once, none leaves content or an answer with content behind", async () => {

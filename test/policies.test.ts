@@ -5,6 +5,7 @@ import { content, openCase, setPolicy, tenant } from "./support/case-service.ts"
 import { listAllEvents, startPair, type Pair } from "./support/pair.ts";
 import { refusalOf } from "./support/reason-of.ts";
 import { rowDigests } from "./support/row-digests.ts";
+import { openSuperuser } from "./support/superuser.ts";
 
 let pair: Pair;
 beforeAll(async () => {
@@ -78,6 +79,15 @@ test("of twenty operators who set a policy at once each sets a version of its ow
   const events = await policyEvents(caseType, 20);
   expect(events.map((event) => Number(event.subjectSequence))).toEqual(versions.toSorted((a, b) => a - b));
   for (const event of events.slice(1)) expect(event.previousDigest).toHaveLength(32);
+});
+
+test("what was done to a policy is no case's history", async () => {
+  await setPolicy(pair.cases, "no_case", tenant, rules);
+  await using superuser = await openSuperuser(pair.cases.database.superuserUrl);
+  const { rows } = await superuser.query("SELECT case_id FROM audit_entries WHERE action = 'set_policy'");
+  const auditor = await pair.cases.as("auditor");
+  const history = auditor.getCaseHistory({ caseId: rows[0].case_id });
+  expect(await refusalOf(history)).toBe("NotFound CASE_NOT_FOUND");
 });
 
 test("setting a policy is an event that tells who, what and why", async () => {

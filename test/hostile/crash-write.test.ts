@@ -39,21 +39,21 @@ const messagesMin = 30;
 /** Enough for a machine with little to spare. */
 const timeout = 600_000;
 
-const attacks: readonly (readonly [string, keyof typeof writes, () => Fault])[] = [
-  ["the connection is cut", "create", () => cutConnection],
-  ["the connection is cut", "submit", () => cutConnection],
-  ["the connection is cut", "approve", () => cutConnection],
-  ["the backend is terminated", "approve", () => terminateBackend(database.superuserUrl)],
+const attacks: readonly (readonly [string, keyof typeof writes, () => Fault, () => number])[] = [
+  ["the connection is cut", "create", () => cutConnection, killStride],
+  ["the connection is cut", "submit", () => cutConnection, killStride],
+  ["the connection is cut", "approve", () => cutConnection, () => 1],
+  ["the backend is terminated", "approve", () => terminateBackend(database.superuserUrl), killStride],
 ];
 
 test.each(attacks)(
   "when %s before or after any message of a write (%s), it is there whole or not at all, and a retry settles it",
   { timeout },
-  async (_what, name, fault) => {
+  async (_what, name, fault, stride) => {
     await using victim = await startVictim(database, issuer);
     const stage = { superuserUrl: database.superuserUrl, victim, fault: fault(), tenant: newTenant() };
-    const struck = await atEveryPoint([stage], (on, point) => attackWrite(on, writes[name], point));
-    expectReached(struck, messagesMin);
+    const struck = await atEveryPoint([stage], (on, point) => attackWrite(on, writes[name], point), stride());
+    expectReached(struck, messagesMin / stride());
   },
 );
 

@@ -22,7 +22,7 @@ const allowed = {
     "case_app: SELECT, INSERT audit_entries",
     "case_app: SELECT, INSERT approvals",
     "case_app: SELECT, INSERT recorded_answers",
-    "case_app: UPDATE(answer, expires_at) recorded_answers",
+    "case_app: UPDATE(answer, expires_at, request_hash) recorded_answers",
     "case_app: INSERT outbox",
     "case_relay: SELECT, DELETE outbox",
     "case_relay: SELECT, INSERT, DELETE dead_letters",

@@ -50,7 +50,7 @@ function pointAt(index: number): Point {
   return { n: 1 + Math.floor(index / 2), when: index % 2 === 0 ? "before" : "after" };
 }
 
-/** For attacks that cost a process each: all points in a campaign, some in an ordinary run. */
+/** All points in a campaign, some in an ordinary run: for attacks that cost a process each, or differ little from a whole one. */
 export const killStride = (): number => inject("crashPointStride");
 
 /** Waits for something that must not hang. */

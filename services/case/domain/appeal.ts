@@ -84,6 +84,7 @@ export function decideAppeal(
 /** As what a person took part in the decision of a case; `undefined`: as nothing. */
 function partOf(current: Case, personId: string): string | undefined {
   if (personId === current.submitterId) return "submitter";
+  if (personId === current.appeal?.appellantId) return "appellant";
   if (personId === current.assignedReviewerId) return "assigned_reviewer";
   if (personId === current.reviewStartedById) return "review_starter";
   if (current.approverIds.includes(personId)) return "approver";

@@ -299,6 +299,7 @@ test.each<[string, Partial<Case>]>([
   ["approver", { approverIds: ["first", "judge"] }],
   ["rejecter", { rejecterId: "judge" }],
   ["overrider", { overrideSpeakerIds: ["first", "judge"] }],
+  ["appellant", { appeal: { ...appealOf("appealed"), appellantId: "judge" } }],
 ])("whoever was %s of a case does not review its appeal", (role, change) => {
   const { command } = commands.start_appeal_review;
   const decision = decide(caseIn("appealed", change), command, undefined, circumstances("judge"));

@@ -66,10 +66,11 @@ export function update(current: Case, command: CommandOf<"update">, by: Circumst
 
 export function submit(current: Case, by: Circumstances): Decision {
   const { content } = current;
+  if (content === undefined) return invalidTransition(current.state, "submit"); // Erased.
   const missing = [
-    isBlank(content?.title ?? "") ? "title" : "",
-    isBlank(content?.summary ?? "") ? "summary" : "",
-    (content?.people.length ?? 0) === 0 ? "people" : "",
+    isBlank(content.title) ? "title" : "",
+    isBlank(content.summary) ? "summary" : "",
+    content.people.length === 0 ? "people" : "",
   ].filter((field) => field !== "");
   if (missing.length > 0) return refuse("INVALID_REQUEST", { missing: missing.join(",") });
   return accept(current, by, {

@@ -6,6 +6,9 @@
 -- Adding the generated columns writes audit_entries and approvals anew, once, and building the keys reads them: writes wait that
 -- long (docs/decisions/0006 has the figures).
 
+-- All at once, and in the order in which reads and writes take them: one after the other would meet them in a deadlock.
+LOCK TABLE cases, case_contents, approvals, audit_entries, outbox, recorded_answers IN ACCESS EXCLUSIVE MODE;
+
 -- Whom the principal acted for, and so the person on whom independence is judged.
 ALTER TABLE audit_entries
   ADD COLUMN on_behalf_of text,
@@ -174,6 +177,7 @@ ALTER TABLE cases
         AND appeal_reviewer_id IS DISTINCT FROM assigned_reviewer_id
         AND appeal_reviewer_id IS DISTINCT FROM review_started_by_id
         AND appeal_reviewer_id IS DISTINCT FROM rejecter_id
+        AND appeal_reviewer_id IS DISTINCT FROM appellant_id
         AND appeal_reviewer_id <> ALL (override_speaker_ids))
   ),
   ADD CONSTRAINT cases_proposal_action CHECK (proposal_action = 'override'),
@@ -221,4 +225,4 @@ GRANT UPDATE (
   proposal_target, proposal_reason, proposal_legal_authority, overrider_ids, override_speaker_ids, overridden_at, on_hold, erased
 ) ON cases TO case_app;
 GRANT UPDATE (salt, content) ON case_contents TO case_app;
-GRANT UPDATE (answer, expires_at) ON recorded_answers TO case_app;
+GRANT UPDATE (request_hash, answer, expires_at) ON recorded_answers TO case_app;

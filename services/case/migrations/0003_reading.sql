@@ -2,6 +2,7 @@
 -- rewriting a row, and its default fills it for a release that does not know it.
 --
 -- Entries from before have no transaction id and are never watched: every watch begins after this.
+LOCK TABLE cases, case_contents, approvals, audit_entries, outbox, recorded_answers IN ACCESS EXCLUSIVE MODE;
 ALTER TABLE audit_entries ADD COLUMN committed_in xid8;
 ALTER TABLE audit_entries ALTER COLUMN committed_in SET DEFAULT pg_current_xact_id();
 

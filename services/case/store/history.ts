@@ -15,7 +15,7 @@ export function listEntries(
     text: `
       SELECT version, action, event, event_digest
         FROM audit_entries
-       WHERE tenant_id = $1 AND case_id = $2 AND version > $3
+       WHERE tenant_id = $1 AND case_id = $2 AND version > $3 AND action <> 'set_policy'
        ORDER BY version
        LIMIT $4`,
     values: [tenantId, caseId, afterVersion, limit],

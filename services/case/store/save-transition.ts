@@ -75,7 +75,10 @@ const updateCase = `
     ${returning}
   )`;
 
-/** Salts, contents, and the answers that hold contents: an emptied answer counts as expired. */
+/**
+ * Salts, contents, and the answers that hold contents: an emptied answer counts as expired. Its request's hash goes too, since
+ * it has no salt: guesses of the content could be tried on it. Answers are found by what their entries were asked with.
+ */
 const eraseContents = `,
   emptied AS (
     UPDATE case_contents k SET salt = NULL, content = NULL
@@ -83,9 +86,11 @@ const eraseContents = `,
      WHERE k.tenant_id = ${p("tenant_id")} AND k.tenant_id = s.tenant_id AND k.case_id = s.case_id AND k.content IS NOT NULL
   ),
   forgotten AS (
-    UPDATE recorded_answers r SET answer = '', expires_at = '-infinity'
+    UPDATE recorded_answers r SET request_hash = '', answer = '', expires_at = '-infinity'
       FROM saved s
-     WHERE r.tenant_id = ${p("tenant_id")} AND r.tenant_id = s.tenant_id AND r.case_id = s.case_id
+      JOIN audit_entries e ON e.tenant_id = s.tenant_id AND e.case_id = s.case_id
+     WHERE r.tenant_id = ${p("tenant_id")} AND r.tenant_id = e.tenant_id AND r.principal_id = e.principal_id
+       AND r.request_id = e.request_id
   )`;
 
 const contentAndApproval = `,
