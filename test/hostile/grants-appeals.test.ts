@@ -32,27 +32,19 @@ interface Entry {
   readonly from: string;
   readonly to: string;
   readonly person: string;
-  readonly spokeBefore?: boolean;
+  /** Version and action of the entry by which the person is said to have spoken before. */
+  readonly spokeBefore?: readonly [number, string];
   /** Version and person of the entry that it completes. */
   readonly completes?: readonly [number, string];
 }
 
-function entryOf({
-  caseId,
-  version,
-  action,
-  from,
-  to,
-  person,
-  spokeBefore = false,
-  completes,
-}: Entry): string {
+function entryOf({ caseId, version, action, from, to, person, spokeBefore, completes }: Entry): string {
   return `
     INSERT INTO audit_entries (tenant_id, case_id, version, action, from_state, to_state, previous_version, principal_id,
-                               on_behalf_of, spoke_before, completes_version, completes_person_id, request_id, event_id, event,
-                               event_digest, recorded_at)
+                               on_behalf_of, spoke_before_version, spoke_before_action, completes_version, completes_person_id,
+                               request_id, event_id, event, event_digest, recorded_at)
     VALUES ('${tenant}', '${caseId}', ${version}, '${action}', '${from}', '${to}', ${version - 1}, 'mallory', '${person}',
-            ${spokeBefore}, ${completes?.[0] ?? "NULL"}, ${completes ? `'${completes[1]}'` : "NULL"}, '${randomUUID()}',
+            ${spokeBefore?.[0] ?? "NULL"}, ${spokeBefore ? `'${spokeBefore[1]}'` : "NULL"}, ${completes?.[0] ?? "NULL"}, ${completes ? `'${completes[1]}'` : "NULL"}, '${randomUUID()}',
             '${randomUUID()}', 'attack', sha256('attack'), now())`;
 }
 
@@ -89,7 +81,7 @@ test("an appeal's review is not begun by whoever took part in what is appealed",
   expect(await app.attempt(entryOf({ ...begun, person: "judge" }), tenant)).toBe("done 1");
   for (const person of participants) {
     expect(await app.attempt(entryOf({ ...begun, person }), tenant), person).toBe("audit_entries_one_voice");
-    const hushed = entryOf({ ...begun, person, spokeBefore: true });
+    const hushed = entryOf({ ...begun, person, spokeBefore: [5, "approve"] });
     expect(await app.attempt(hushed, tenant), person).toBe("audit_entries_voice_again");
   }
 });
@@ -166,12 +158,41 @@ test("an override is not carried out by whoever proposed it, nor without a propo
   await (await cases.as("supervisor")).overrideDecision({ caseId, requestId: randomUUID(), ...words });
   const proposedAt = await versionOf(caseId);
   const done = { caseId, version: proposedAt + 1, action: "override", from: "approved", to: "rejected" };
-  const attempt = (person: string, completes?: readonly [number, string], spokeBefore = false) =>
-    app.attempt(entryOf({ ...done, person, spokeBefore, ...(completes && { completes }) }), tenant);
+  const attempt = (
+    person: string,
+    completes?: readonly [number, string],
+    spokeBefore?: readonly [number, string],
+  ) =>
+    app.attempt(
+      entryOf({ ...done, person, ...(completes && { completes }), ...(spokeBefore && { spokeBefore }) }),
+      tenant,
+    );
+  const own = [proposedAt, "override"] as const;
   expect(await attempt("supervisor2", [proposedAt, "supervisor"])).toBe("done 1");
-  expect(await attempt("supervisor", [proposedAt, "supervisor"], true)).toBe("audit_entries_who_completes");
-  expect(await attempt("supervisor", [proposedAt, "supervisor2"], true)).toBe("audit_entries_completes");
+  expect(await attempt("supervisor", [proposedAt, "supervisor"], own)).toBe("audit_entries_who_completes");
+  expect(await attempt("supervisor", [proposedAt, "supervisor2"], own)).toBe("audit_entries_completes");
   expect(await attempt("supervisor2")).toBe("audit_entries_who_completes");
   expect(await attempt("supervisor2", [proposedAt - 1, "reviewer"])).toBe("audit_entries_completes");
   expect(await attempt("caseworker", [proposedAt, "supervisor"])).toBe("audit_entries_one_voice");
 });
+
+test.each(["reject", "override"])(
+  "nobody says of a first %s that they have spoken before, so as to review its appeal",
+  async (action) => {
+    const caseId = await openCase(cases, action === "reject" ? "under_review" : "approved");
+    const version = (await versionOf(caseId)) + 1;
+    const state = action === "reject" ? "under_review" : "approved";
+    const said = { caseId, version, action, from: state, to: action === "reject" ? "rejected" : state };
+    const attempt = (person: string, spokeBefore?: readonly [number, string]) =>
+      app.attempt(entryOf({ ...said, person, ...(spokeBefore && { spokeBefore }) }), tenant);
+    expect(await attempt("mallory")).toBe("done 1");
+    for (const lie of [
+      [version - 1, "approve"],
+      [version - 1, "reject"],
+    ] as const) {
+      expect(await attempt("mallory", lie)).toBe("audit_entries_spoke_before");
+    }
+    expect(await attempt("mallory", [version, action]), "itself").toBe("audit_entries_voice_again");
+    expect(await attempt("caseworker", [2, "submit"])).toBe("audit_entries_voice_again");
+  },
+);

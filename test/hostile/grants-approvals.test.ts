@@ -67,13 +67,19 @@ function approvalOf(of: Approval, change: Record<string, string> = {}): string {
 }
 
 /** The entry of a second approval, by SQL. */
-function entryOf({ caseId, version }: Approval, person: string, to: string, how = "approve, false"): string {
-  const [action, spokeBefore] = how.split(", ");
+function entryOf(
+  { caseId, version }: Approval,
+  person: string,
+  to: string,
+  action = "approve",
+  spokeBefore?: readonly [number, string],
+): string {
   return `
     INSERT INTO audit_entries (tenant_id, case_id, version, action, from_state, to_state, previous_version, principal_id,
-                               on_behalf_of, spoke_before, request_id, event_id, event, event_digest, recorded_at)
+                               on_behalf_of, spoke_before_version, spoke_before_action, request_id, event_id, event, event_digest,
+                               recorded_at)
     VALUES ('${tenant}', '${caseId}', ${version + 1}, '${action}', 'under_review', '${to}', ${version}, 'mallory',
-            '${person}', ${spokeBefore}, '${randomUUID()}', '${randomUUID()}', 'attack', sha256('attack'), now())`;
+            '${person}', ${spokeBefore?.[0] ?? "NULL"}, ${spokeBefore ? `'${spokeBefore[1]}'` : "NULL"}, '${randomUUID()}', '${randomUUID()}', 'attack', sha256('attack'), now())`;
 }
 
 /** Entry and approval at once, as the service writes them. */
@@ -94,7 +100,7 @@ test("one person does not give both approvals, under whatever name in between", 
   );
   const again = approvalOf(half, { approver_id: "'reviewer2'", review_round: "2" });
   expect(await app.attempt(again, tenant)).toBe("approvals_first_round");
-  const hushed = entryOf(half, "reviewer2", "approved", "approve, true");
+  const hushed = entryOf(half, "reviewer2", "approved", "approve", [half.version, "approve"]);
   expect(await app.attempt(hushed, tenant)).toBe("audit_entries_voice_again");
 });
 

@@ -13,8 +13,10 @@ LOCK TABLE cases, case_contents, approvals, audit_entries, outbox, recorded_answ
 ALTER TABLE audit_entries
   ADD COLUMN on_behalf_of text,
   ADD COLUMN person_id text NOT NULL GENERATED ALWAYS AS (coalesce(on_behalf_of, principal_id)) STORED,
-  -- The person has spoken on the decision before, and may again: a proposal after another, a rejection after an approval.
-  ADD COLUMN spoke_before boolean NOT NULL DEFAULT false,
+  -- The earlier entry by which the same person spoke on the decision, where they may again: a proposal after another, a rejection
+  -- after an approval.
+  ADD COLUMN spoke_before_version integer,
+  ADD COLUMN spoke_before_action text,
   -- The earlier entry that this one completes, and whose it was: of an override carried out the proposal, of an appeal's decision
   -- the start of its review.
   ADD COLUMN completes_version integer,
@@ -77,10 +79,19 @@ ALTER TABLE cases
 -- One voice a person a case: who submitted, approved, rejected or overrode never reviews the appeal, and who submitted decides
 -- nothing.
 CREATE UNIQUE INDEX audit_entries_one_voice ON audit_entries (tenant_id, case_id, person_id)
-  WHERE action IN ('submit', 'approve', 'reject', 'override', 'start_appeal_review') AND NOT spoke_before;
+  WHERE action IN ('submit', 'approve', 'reject', 'override', 'start_appeal_review') AND spoke_before_version IS NULL;
 
 ALTER TABLE audit_entries
-  ADD CONSTRAINT audit_entries_voice_again CHECK (NOT spoke_before OR action IN ('reject', 'override')),
+  -- Whoever speaks again has spoken: the entry named is their own, and of an earlier version.
+  ADD CONSTRAINT audit_entries_voice_again CHECK (
+    CASE
+      WHEN spoke_before_version IS NULL THEN spoke_before_action IS NULL
+      ELSE spoke_before_version < version AND action IN ('reject', 'override')
+        AND spoke_before_action IS NOT NULL AND spoke_before_action IN ('approve', 'reject', 'override')
+    END
+  ),
+  ADD CONSTRAINT audit_entries_spoke_before FOREIGN KEY (tenant_id, case_id, spoke_before_version, person_id, spoke_before_action)
+    REFERENCES audit_entries (tenant_id, case_id, version, person_id, action),
   ADD CONSTRAINT audit_entries_completes FOREIGN KEY (tenant_id, case_id, completes_version, completes_person_id, completes_action)
     REFERENCES audit_entries (tenant_id, case_id, version, person_id, action),
   -- An override takes another person than its proposal; an appeal is decided by whoever began to review it.

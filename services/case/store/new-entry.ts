@@ -75,12 +75,17 @@ export function writeEntry(p: Parameter): string {
   return `,
   entry AS (
     INSERT INTO audit_entries (tenant_id, case_id, version, action, from_state, to_state, previous_version, principal_id,
-                               on_behalf_of, spoke_before, completes_version, completes_person_id, request_id, event_id, event,
-                               event_digest, recorded_at)
-    SELECT tenant_id, case_id, version, ${p("action")}, ${p("from_state")}, state, nullif(version - 1, 0), ${p("principal_id")},
-           ${p("on_behalf_of")}, ${p("spoke_before")}, ${p("completes_version")}, ${p("completes_person_id")}, ${p("request_id")},
-           ${p("event_id")}, ${p("event")}, ${p("event_digest")}, ${p("recorded_at")}
-      FROM saved
+                               on_behalf_of, spoke_before_version, spoke_before_action, completes_version, completes_person_id,
+                               request_id, event_id, event, event_digest, recorded_at)
+    SELECT s.tenant_id, s.case_id, s.version, ${p("action")}, ${p("from_state")}, s.state, nullif(s.version - 1, 0),
+           ${p("principal_id")}, ${p("on_behalf_of")}, b.version, b.action, ${p("completes_version")}, ${p("completes_person_id")},
+           ${p("request_id")}, ${p("event_id")}, ${p("event")}, ${p("event_digest")}, ${p("recorded_at")}
+      FROM saved s
+      -- The person's first voice: audit_entries_one_voice lets there be one.
+      LEFT JOIN audit_entries b
+        ON ${p("spoke_before")} AND b.tenant_id = ${p("tenant_id")} AND b.tenant_id = s.tenant_id AND b.case_id = s.case_id
+       AND b.person_id = coalesce(${p("on_behalf_of")}, ${p("principal_id")})
+       AND b.action IN ('approve', 'reject', 'override') AND b.spoke_before_version IS NULL
   ),
   queued AS (
     INSERT INTO outbox (tenant_id, event_id, lane, case_id, version, traceparent)
