@@ -285,7 +285,7 @@ function objectionTo({ who, message }: Request, before: Facts, steps: readonly S
     case "appeal":
       return blank(message.reason) ? wrong("REASON_REQUIRED") : undefined;
     case "start_appeal_review": {
-      const involved = ["submit", "start_review", "approve", "reject", "override"];
+      const involved = ["submit", "start_review", "approve", "reject", "override", "appeal"];
       const tookPart = steps.some((step) => step.who === who && involved.includes(step.action));
       return tookPart || who === before.reviewer ? wrong("NOT_INDEPENDENT") : undefined;
     }
