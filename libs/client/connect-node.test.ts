@@ -80,6 +80,9 @@ test.each([
   ["ECONNRESET", "connect", Code.Aborted, "unsent"],
   ["EPIPE", "write", Code.Internal, "lost"],
   ["ECONNREFUSED", "connect", Code.Unavailable, "unsent"],
+  ["EHOSTUNREACH", "connect", Code.Unavailable, "unsent"],
+  ["EHOSTUNREACH", "read", Code.Unavailable, "lost"],
+  ["ENETUNREACH", "write", Code.Unavailable, "lost"],
   ["ERR_HTTP2_GOAWAY_SESSION", "", Code.Internal, "unsent"],
   ["ERR_HTTP2_SESSION_ERROR", "", Code.Internal, "lost"],
 ])("an error %s of %s, as it wraps it, is known", (code, syscall, given, loss) => {
@@ -87,6 +90,16 @@ test.each([
   const error = new ConnectError("wrapped", given, undefined, undefined, cause);
   expect(connectionLossOf(error)).toBe(loss);
   expect(withRightCode(error).code).toBe(Code.Unavailable);
+});
+
+test.each([
+  ["connect", "unsent"],
+  ["read", "lost"],
+])("errors of %s to several addresses of one name, as Node sums them up, are known", (syscall, loss) => {
+  const errors = [1, 2].map(() => Object.assign(new Error("unreachable"), { code: "EHOSTUNREACH", syscall }));
+  const cause = Object.assign(new AggregateError(errors), { code: "EHOSTUNREACH" });
+  const error = new ConnectError("wrapped", Code.Internal, undefined, undefined, cause);
+  expect(connectionLossOf(error)).toBe(loss);
 });
 
 test.each([Code.Aborted, Code.Canceled, Code.Internal, Code.Unknown])(

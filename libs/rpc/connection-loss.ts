@@ -10,7 +10,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
  */
 export type ConnectionLoss = "unsent" | "lost";
 
-/** Of Node, where no request can have gone out. */
+/** Of Node, where no request can have gone out, beside what a failed connect says. */
 const unsentCodes = new Set([
   "ENOTFOUND",
   "EAI_AGAIN",
@@ -65,7 +65,9 @@ function textOf(error: Error): string {
     .join("\n");
 }
 
+/** Of a name with several addresses Node sums up what each said. */
 function isFailedConnect(cause: Error): boolean {
+  if (cause instanceof AggregateError) return cause.errors.length > 0 && cause.errors.every(isFailedConnect);
   return "syscall" in cause && cause.syscall === "connect";
 }
 

@@ -1,6 +1,7 @@
 import { once } from "node:events";
-import { createServer, type ServerHttp2Session } from "node:http2";
+import { type ClientHttp2Session, constants, createServer, type ServerHttp2Session } from "node:http2";
 import { createServer as createTcpServer, type AddressInfo } from "node:net";
+import { setImmediate } from "node:timers/promises";
 
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
@@ -113,6 +114,27 @@ test("a peer that has gone without a word is given up, and the next call has a c
     call.then(String, (error: unknown) => ConnectError.from(error).code);
   expect(await within(codeOf(client.check({})), "the first call's end")).not.toBe(Code.NotFound);
   expect(await within(codeOf(client.check({})), "an answer")).toBe(Code.NotFound);
+  manager.abort();
+  server.close();
+});
+
+test("after a goodbye Node sends no ping, so that the calls still on a connection have their deadlines alone", async () => {
+  const server = createServer().listen(0, "127.0.0.1");
+  server.on("stream", (stream) => {
+    stream.on("error", () => {});
+    stream.session?.goaway(constants.NGHTTP2_NO_ERROR, stream.id);
+  });
+  server.on("session", (session) => session.on("error", () => {}));
+  await once(server, "listening");
+  using manager = createSessionManager(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  const stream = await manager.request("POST", "/x", { "content-type": "application/grpc" }, {});
+  stream.on("error", () => {});
+  const session = stream.session as ClientHttp2Session;
+  await within(once(session, "goaway"), "the goodbye");
+  await setImmediate(); // Node closes the session after it has told of the goodbye.
+  const answer = new Promise((resolve) => session.ping(resolve));
+  expect(await within(answer, "the ping's end")).toMatchObject({ code: "ERR_HTTP2_PING_CANCEL" });
+  expect(stream.destroyed).toBe(false);
   manager.abort();
   server.close();
 });

@@ -81,11 +81,14 @@ export function createSessionManager(url: string, options: SessionManagerOptions
   };
 }
 
-/** Pings for as long as the session lives; holds no process open. */
+/**
+ * Pings for as long as the session lives; holds no process open. After a goodbye Node sends no ping, and the calls that are
+ * still on the connection have their deadlines alone.
+ */
 function takePulse(session: ClientHttp2Session, { intervalMs, timeoutMs }: Pulse): void {
   let late: NodeJS.Timeout | undefined;
   const timer = setInterval(() => {
-    if (session.destroyed || late !== undefined) return;
+    if (session.destroyed || session.closed || late !== undefined) return;
     late = setTimeout(() => session.destroy(noPulse()), timeoutMs).unref();
     session.ping(() => {
       clearTimeout(late);
