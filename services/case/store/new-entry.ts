@@ -67,11 +67,26 @@ export function numberParameters(
   };
 }
 
+/** Of a subject that has no entries yet. */
+const noVoice = "(SELECT NULL::integer AS version, NULL::text AS action) b";
+
+/** The entry by which the person spoke first on the decision: audit_entries_one_voice lets there be one. */
+function firstVoice(p: Parameter): string {
+  return `LATERAL (
+        SELECT e.version, e.action
+          FROM audit_entries e
+         WHERE e.tenant_id = ${p("tenant_id")} AND e.tenant_id = s.tenant_id AND e.case_id = s.case_id
+           AND e.person_id = coalesce(${p("on_behalf_of")}, ${p("principal_id")})
+           AND e.action IN ('approve', 'reject', 'override') AND e.spoke_before_version IS NULL
+      ) b`;
+}
+
 /**
  * The rest of a statement that begins with `WITH saved AS (…)`: entry, outbox row and answer for its one row of tenant_id,
  * case_id, version and state; nothing when that has no row.
  */
-export function writeEntry(p: Parameter): string {
+export function writeEntry(p: Parameter, subject: "new" | "known"): string {
+  const voice = subject === "new" ? noVoice : firstVoice(p);
   return `,
   entry AS (
     INSERT INTO audit_entries (tenant_id, case_id, version, action, from_state, to_state, previous_version, principal_id,
@@ -81,11 +96,7 @@ export function writeEntry(p: Parameter): string {
            ${p("principal_id")}, ${p("on_behalf_of")}, b.version, b.action, ${p("completes_version")}, ${p("completes_person_id")},
            ${p("request_id")}, ${p("event_id")}, ${p("event")}, ${p("event_digest")}, ${p("recorded_at")}
       FROM saved s
-      -- The person's first voice: audit_entries_one_voice lets there be one.
-      LEFT JOIN audit_entries b
-        ON ${p("spoke_before")} AND b.tenant_id = ${p("tenant_id")} AND b.tenant_id = s.tenant_id AND b.case_id = s.case_id
-       AND b.person_id = coalesce(${p("on_behalf_of")}, ${p("principal_id")})
-       AND b.action IN ('approve', 'reject', 'override') AND b.spoke_before_version IS NULL
+      LEFT JOIN ${voice} ON ${p("spoke_before")}
   ),
   queued AS (
     INSERT INTO outbox (tenant_id, event_id, lane, case_id, version, traceparent)

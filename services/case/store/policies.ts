@@ -77,4 +77,4 @@ const text = `
     INSERT INTO case_policies (tenant_id, case_type, policy_version, subject_id, approvals_required, appeal_window_days)
     VALUES (${["tenant_id", "case_type", "policy_version", "subject_id", "approvals_required", "appeal_window_days"].map(p).join(", ")})
     RETURNING tenant_id, subject_id AS case_id, policy_version AS version, 'in_force' AS state
-  )${writeEntry(p)}`;
+  )${writeEntry(p, "new")}`;

@@ -108,10 +108,13 @@ const contentAndApproval = `,
       FROM saved WHERE ${p("decision_hash")} IS NOT NULL
   )`;
 
-const followUps = contentAndApproval + writeEntry(p);
+const followUps = {
+  new: contentAndApproval + writeEntry(p, "new"),
+  known: contentAndApproval + writeEntry(p, "known"),
+};
 
 const texts = {
-  create: insertCase + followUps,
-  change: updateCase + followUps,
-  erase: updateCase + eraseContents + followUps,
+  create: insertCase + followUps.new,
+  change: updateCase + followUps.known,
+  erase: updateCase + eraseContents + followUps.known,
 };
