@@ -47,7 +47,7 @@ test("each step of the check notices its own kind of fault, and the end says how
   }
   expect(output).toMatch(/8 of 8 failed(.|\n)*npm run format(.|\n)*npm run generate/);
   expect(exitCode).toBe(1);
-}, 60_000);
+}, 180_000);
 
 async function copyTree() {
   const path = await mkdtemp(join(tmpdir(), "check-"));
@@ -60,7 +60,7 @@ async function copyTree() {
       new Promise<{ exitCode: number | string | null | undefined; output: string }>((done) => {
         // Not by npm: its set-up step could take the linked node_modules for stale, and replace it.
         const args = ["test/check/check.ts"];
-        execFile(process.execPath, args, { cwd: path, timeout: 50_000 }, (error, stdout, stderr) => {
+        execFile(process.execPath, args, { cwd: path, timeout: 150_000 }, (error, stdout, stderr) => {
           done({ exitCode: error ? error.code : 0, output: stdout + stderr });
         });
       }),
