@@ -6,6 +6,7 @@ import { promisify } from "node:util";
 import { expect, test } from "vitest";
 
 import { startCaseService } from "./support/case-service.ts";
+import { processEnv } from "./support/process-env.ts";
 
 const run = promisify(execFile);
 
@@ -20,7 +21,7 @@ test("the README's snippets, one after the other, run against a case service", a
   await using cases = await startCaseService({ config: { relay: "off" } });
   await writeFile(path, program);
   try {
-    const env = { PATH: process.env["PATH"], CASE_URL: cases.url, TOKEN: await cases.token("caseworker") };
+    const env = { ...processEnv, CASE_URL: cases.url, TOKEN: await cases.token("caseworker") };
     expect((await run(process.execPath, [path], { env })).stdout).toBe("done\n");
   } finally {
     await rm(path);

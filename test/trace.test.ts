@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { startOtlpReceiver, type ReceivedSpan } from "./support/otlp-receiver.ts";
+import { processEnv } from "./support/process-env.ts";
 import { startProcessPair } from "./support/process-pair.ts";
 
 const run = promisify(execFile);
@@ -30,7 +31,7 @@ test("one trace leads from the caller through RPC and SQL over the relay to the 
     ["--import", "./libs/telemetry/register.ts", "--input-type=module", "--eval", caller],
     {
       env: {
-        PATH: process.env["PATH"],
+        ...processEnv,
         ...receiver.env,
         OTEL_SERVICE_NAME: "caller",
         URL: pair.cases.url,

@@ -2,8 +2,12 @@ import { fileURLToPath } from "node:url";
 
 import { defineConfig } from "vitest/config";
 
+/** Programs that tests start find their modules compiled here. */
+const compiled = fileURLToPath(new URL("../node_modules/.cache/compiled", import.meta.url));
+
 export default defineConfig({
   test: {
+    env: { NODE_COMPILE_CACHE: compiled },
     include: ["**/*.test.ts"],
     exclude: ["**/node_modules/**", "**/.caseflow/**"],
     pool: "forks",

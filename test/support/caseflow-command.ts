@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { root } from "./local-stack.ts";
+import { processEnv } from "./process-env.ts";
 
 /** Where the command's case service is, and who calls. */
 export interface CaseflowTarget {
@@ -32,7 +33,7 @@ export function startCaseflow(
 ): RunningCaseflow {
   const child = spawn(process.execPath, [...nodeOptions, join(root, "services/cli/main.ts"), ...args], {
     cwd: root,
-    env: { PATH: process.env["PATH"], CASE_URL: url, CASEFLOW_TOKEN: token },
+    env: { ...processEnv, CASE_URL: url, CASEFLOW_TOKEN: token },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const said = { stdout: "", stderr: "" };

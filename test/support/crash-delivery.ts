@@ -9,9 +9,10 @@ import { expectAudited, expectDrained, expectSameStory } from "./crash-audited.t
 import { http2Protocol, postgresProtocol } from "./crash-messages.ts";
 import { within, type Point, type Struck } from "./crash-points.ts";
 import { startCrashProxy, type ArmedStrike, type CrashProxy } from "./crash-proxy.ts";
-import { auditSettings, compileCache, startKillable } from "./crash-victims.ts";
+import { auditSettings, startKillable } from "./crash-victims.ts";
 import { listenerOf, throughProxy } from "./cutting-proxy.ts";
 import { cloneAuditDatabase, cloneCaseDatabase, type TestDatabase } from "./databases.ts";
+import { processEnv } from "./process-env.ts";
 import { openSuperuser } from "./superuser.ts";
 import type { Issuer } from "./tokens.ts";
 
@@ -104,8 +105,7 @@ export async function startRelayProcess(stage: DeliveryStage): Promise<Relay> {
     ["--import", "./libs/telemetry/register.ts", "services/case/relay/main.ts"],
     {
       env: {
-        PATH: process.env["PATH"],
-        ...compileCache,
+        ...processEnv,
         CASE_RELAY_DATABASE_URL: throughProxy(stage.cases.database.relayUrl, stage.toDatabase),
         AUDIT_URL: `http://127.0.0.1:${stage.toAudit.port}`,
         AUDIT_TOKEN_FILE: await writeRelayToken(stage.issuer),

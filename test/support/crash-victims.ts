@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { fileURLToPath } from "node:url";
 import { createAuditClient, type AuditClient } from "#libs/client/audit-client.ts";
 import { createCaseClient, type CaseClient } from "#libs/client/case-client.ts";
 import { startAuditService, testSource } from "./audit-service.ts";
@@ -151,7 +150,7 @@ export async function startKillable(
   main: string,
   env: Readonly<Record<string, string>>,
 ): Promise<AsyncDisposable & { url(): string; readonly kill: Fault }> {
-  const begin = (): Promise<ServiceProcess> => startServiceProcess(main, { ...env, ...compileCache });
+  const begin = (): Promise<ServiceProcess> => startServiceProcess(main, env);
   await (await begin()).end("SIGTERM"); // The cache is written at a clean end only.
   let service = await begin();
   return {
@@ -168,12 +167,6 @@ export async function startKillable(
     [Symbol.asyncDispose]: () => service[Symbol.asyncDispose](),
   };
 }
-
-/** Lets a service start in half the time, from the second on that a folder of packages sees. */
-export const compileCache = {
-  NODE_COMPILE_CACHE: fileURLToPath(new URL("../../node_modules/.cache/compiled", import.meta.url)),
-};
-
 /** The settings by which a service verifies tokens. */
 export function verifying(issuer: Issuer): Record<string, string> {
   return {

@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
+import { processEnv } from "./process-env.ts";
 
 /** A service as a process of its own, as it runs in production. */
 export interface ServiceProcess extends AsyncDisposable {
@@ -21,7 +22,7 @@ export async function startServiceProcess(
   env: Readonly<Record<string, string>>,
 ): Promise<ServiceProcess> {
   const child = spawn(process.execPath, ["--import", "./libs/telemetry/register.ts", main], {
-    env: { PATH: process.env["PATH"], ...env },
+    env: { ...processEnv, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const lines: string[] = [];
