@@ -2,8 +2,20 @@ import { mergeConfig } from "vitest/config";
 
 import ordinary from "../vitest.config.ts";
 
-/** The crash tests with a kill at every point, also where each one costs a process its start. */
-const torture = mergeConfig(ordinary, { test: { provide: { crashPointStride: 1 } } });
-torture.test.include = ["test/hostile/crash-*.test.ts"];
+/**
+ * The campaigns that an ordinary run only begins: a kill at every point, also where each one costs a process its start; 10,000
+ * changes watched; many more random sequences.
+ */
+const torture = mergeConfig(ordinary, {
+  test: {
+    provide: { crashPointStride: 1 },
+    env: { CASEFLOW_WATCH_CHANGES: "10000", CASEFLOW_RUNS: "300" },
+  },
+});
+torture.test.include = [
+  "test/hostile/crash-*.test.ts",
+  "test/hostile/model.test.ts",
+  "test/hostile/watch.test.ts",
+];
 
 export default torture;
