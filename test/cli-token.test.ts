@@ -14,7 +14,7 @@ const command = join(root, "services/cli/main.ts");
 test("the token carries every claim that was asked for, and nothing else is printed", async () => {
   await using home = await openHome();
   const { exitCode, output } = await home.caseflow(
-    ...["token", "--tenant", "harbour-city", "--sub", "importer-1", "--roles", "importer,caseworker"],
+    ...["token", "--tenant", "harbour-city", "--sub", "portal-1", "--roles", "reviewer,caseworker"],
     ...["--kind", "service", "--sources", "a/b,c", "--on-behalf-of", "ada", "--expires-in", "15m"],
   );
   expect(output).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/);
@@ -24,9 +24,9 @@ test("the token carries every claim that was asked for, and nothing else is prin
   expect(claims).toEqual({
     iss: "caseflow-local",
     aud: "caseflow",
-    sub: "importer-1",
+    sub: "portal-1",
     tenant_id: "harbour-city",
-    roles: ["importer", "caseworker"],
+    roles: ["reviewer", "caseworker"],
     kind: "service",
     sources: ["a/b", "c"],
     act: { sub: "ada" },

@@ -225,6 +225,21 @@ test("the first interrupt stops between two rows with the counts so far, and the
   expect(applied).toBeLessThan(401);
 });
 
+test.each(["caseworker", "reviewer", "supervisor"])(
+  "an importer who is a %s too is turned away before anything is read, or predicted",
+  async (role) => {
+    const claims = { tenant: "two-voices", sub: "both", roles: ["importer", role] };
+    const target = { url: cases.url, token: await cases.issuer.token(claims) };
+    await writeFile(folder.path("none.csv"), "");
+    const args = ["import", folder.path("none.csv"), "--mapping", permits, "--dry-run"];
+    const { exit, stdout, stderr } = await caseflow(target, args);
+    expect({ exit, stdout }).toEqual({ exit: 1, stdout: "" });
+    expect(stderr).toBe(
+      `caseflow: the token has role ${role} beside importer: an importer acts for others alone\n`,
+    );
+  },
+);
+
 const real = process.env["CASEFLOW_PERMITS"];
 test.skipIf(real === undefined)(
   "of the real file each row is accounted for, the dry run is right, and predicts that a second run applies nothing",

@@ -12,7 +12,11 @@ import {
   tenant,
   type CaseServiceFixture,
 } from "./support/case-service.ts";
+import { createAttacker } from "./support/attack-call.ts";
+import { makeRequest } from "./support/attack-request.ts";
 import { refusalOf } from "./support/reason-of.ts";
+import { rowDigests } from "./support/row-digests.ts";
+import { walkMethods } from "./support/schema-walk.ts";
 
 const nowMs = Date.UTC(2026, 0, 5, 9);
 const dayMs = 24 * 60 * 60 * 1_000;
@@ -149,6 +153,34 @@ test("an origin is for importers, and whoever is an importer alone brings one", 
   const token = await cases.issuer.token({ tenant, sub: "both", roles: ["caseworker", "importer"] });
   await using both = createCaseClient({ url: cases.url, token });
   expect((await both.createCase(request())).case?.creatorId).toBe("both");
+});
+
+const takingOrigins = (await walkMethods()).filter(({ method }) => "origin" in method.input.field);
+
+test("nobody who may act themselves acts as somebody else: an importer with a role beside brings no origin", async () => {
+  using attacker = createAttacker();
+  const ownRoles = new Set(takingOrigins.flatMap(({ roles }) => roles)).difference(new Set(["importer"]));
+  expect([...ownRoles].toSorted()).toEqual(["caseworker", "reviewer", "supervisor"]);
+  const before = await rowDigests(cases.database.superuserUrl);
+  for (const role of ownRoles) {
+    const token = await cases.issuer.token({ tenant, sub: "both", roles: ["importer", role] });
+    for (const walked of takingOrigins) {
+      const request = makeRequest(walked, { "origin.on_behalf_of": "judge-1" })!;
+      const { outcome, error } = await attacker.call(cases.url, walked.method, request, token);
+      expect(outcome, `${walked.name} by importer and ${role}`).toBe("permission_denied FORBIDDEN");
+      const why = `an importer who is a ${role} too names no origin`;
+      expect(error?.details[0]).toMatchObject({ said: { metadata: { why } } });
+    }
+  }
+  expect(await rowDigests(cases.database.superuserUrl)).toEqual(before);
+});
+
+test("an importer who may only look or administrate beside brings in what others did", async () => {
+  const roles = ["importer", "auditor", "operator"];
+  const token = await cases.issuer.token({ tenant, sub: "archivist", roles });
+  await using client = createCaseClient({ url: cases.url, token });
+  const request = { requestId: randomUUID(), caseType: "permit", content, origin: origin(9, "clerk-1") };
+  expect((await client.createCase(request)).case?.creatorId).toBe("clerk-1");
 });
 
 test("request ids belong to the importer, whomever it acts for; another origin is another request", async () => {

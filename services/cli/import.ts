@@ -74,6 +74,9 @@ async function runImport(
   const { url, token } = await findServiceForImport(config);
   const { tenantId, principalId, roles } = readIdentity(token);
   if (!roles.includes("importer")) throw new Failure("the token has no role importer, which an import needs");
+  const own = roles.find((role) => ["caseworker", "reviewer", "supervisor"].includes(role));
+  if (own !== undefined)
+    throw new Failure(`the token has role ${own} beside importer: an importer acts for others alone`);
 
   await using cases = createCaseClient({ url, token });
   await using admin = createCaseAdminClient({ url, token });
