@@ -37,7 +37,16 @@ beforeAll(async () => {
     );
     ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
     CREATE POLICY own ON notes USING (tenant_id = nullif(current_setting('app.tenant_id', true), ''));
-    GRANT ALL ON notes TO ${role}`);
+    GRANT ALL ON notes TO ${role};
+    CREATE FUNCTION attempts() RETURNS bigint LANGUAGE sql AS $$
+      SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+       WHERE l.locktype = 'advisory' AND d.datname = current_database()
+    $$;
+    CREATE FUNCTION refuse_and_count(code text) RETURNS void LANGUAGE plpgsql AS $$
+    BEGIN
+      PERFORM pg_advisory_lock(attempts());
+      RAISE EXCEPTION 'no' USING ERRCODE = code;
+    END $$`);
   tenantUrl = `${database.url}&options=-c%20role%3D${role}`;
   pool = stack.use(open(tenantUrl, 1));
 });
@@ -271,6 +280,28 @@ test("a read-only transaction cannot write", async () => {
   await expect(refused).rejects.toMatchObject({ code: "25006" });
 });
 
+test.each(["40001", "40P01"])(
+  "a read that is refused with %s is tried again while there is time, and no longer",
+  async (code) => {
+    // Advisory locks outlive the transactions that are undone.
+    const attempts = statement(`attempts_${code}`, `SELECT refuse_and_count('${code}')`);
+    const readOnly = { timeoutMs: 1_000, readOnly: true };
+    const error = await failure(runForTenant(pool, { tenantId: "acme", ...readOnly }, [attempts]));
+
+    expect(error).toBeInstanceOf(StatementTimeoutError);
+    expect(error).toMatchObject({ cause: { code } });
+    expect(await attemptsCounted()).toBeGreaterThan(1);
+  },
+);
+
+test("a transaction that may write is not tried again here, whatever the database asks for", async () => {
+  const attempts = statement("attempts_to_write", "SELECT refuse_and_count('40001')");
+  const error = await failure(runForTenant(pool, { tenantId: "acme", timeoutMs }, [attempts]));
+
+  expect(error).toMatchObject({ code: "40001" });
+  expect(await attemptsCounted()).toBe(1);
+});
+
 test("a setting holds for its transaction only", async () => {
   const plan = statement("plan_mode", "SELECT current_setting('plan_cache_mode') AS mode");
 
@@ -358,6 +389,13 @@ async function failure(running: Promise<QueryResult[]>): Promise<unknown> {
 async function stored(): Promise<string[]> {
   const { rows } = await admin.query("SELECT tenant_id || '/' || id AS key FROM notes ORDER BY key");
   return rows.map((row) => row.key);
+}
+
+/** How often `refuse_and_count` was called; counting starts anew. */
+async function attemptsCounted(): Promise<number> {
+  const { rows } = await admin.query("SELECT attempts()::integer AS count");
+  await pool.query("SELECT pg_advisory_unlock_all()");
+  return rows[0].count;
 }
 
 async function sleepers(): Promise<number | null> {

@@ -24,13 +24,14 @@ import { isReusable, readOutcome } from "./outcome.ts";
 import { claimNames, prepareStatements, type SendableStatement } from "./prepare-statements.ts";
 import type { Statement } from "./statement.ts";
 import { NotConnectedError, TimeBudgetSpentError } from "./transaction-errors.ts";
+import { tryAgainUntil } from "./try-again.ts";
 
 export interface TransactionOptions {
   /** What is left of the caller's time, from now, the wait for a connection included. Below 1 nothing is sent. */
   readonly timeoutMs: number;
   /** Until something is sent, an abort ends the wait. Afterwards the transaction is left to finish. */
   readonly signal?: AbortSignal | undefined;
-  /** Lets the database refuse writes, and a lost connection be safe to retry. */
+  /** Lets the database refuse writes, a lost connection be safe to retry, and a deadlock or its like be tried again here. */
   readonly readOnly?: boolean;
   /**
    * Plans every statement anew. For reads that fit one row or very many: the plan that PostgreSQL settles on after five uses
@@ -85,8 +86,9 @@ export async function runTransaction(
   options.signal?.throwIfAborted();
   const prepared = prepareStatements(statements);
   const name = statements.map((statement) => statement.name).join(" ");
-  const run = () => runBefore(endsAt, on, options, prepared);
-  return withStatementSpan(name, run, statements.length);
+  const run = () =>
+    withStatementSpan(name, () => runBefore(endsAt, on, options, prepared), statements.length);
+  return options.readOnly ? tryAgainUntil(endsAt, run) : run();
 }
 
 async function runBefore(
