@@ -34,3 +34,42 @@ export const tree = {
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
   ].map(hex),
 };
+
+/** C2SP signed-note, "Example". */
+export const exampleNote = {
+  vkey: "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k",
+  text: "This is an example message.\n",
+  note: `This is an example message.
+
+— example.com/foo Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=
+`,
+};
+
+const cryptography = `If you think cryptography is the answer to your problem,
+then you don't know what your problem is.
+`;
+
+/** golang.org/x/mod, sumdb/note: package documentation and tests. The seed is published, and so no secret. */
+export const goNotes = {
+  text: cryptography,
+  peter: {
+    name: "PeterNeumann",
+    vkey: "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",
+    /** Of the Ed25519 private key. */
+    seed: Uint8Array.from(Buffer.from("gQoUAtUUbI2E8kQzMPVAgOv5juF9nHT2JS/F1ccoMXM=", "base64")),
+  },
+  enoch: { vkey: "EnochRoot+af0cfe78+ATtqJ7zOtqQtYqOo0CpvDXNlMhV3HeJDpjrASKGLWdop" },
+  byPeter: `${cryptography}
+— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=
+`,
+  enochLine:
+    "— EnochRoot rwz+eBzmZa0SO3NbfRGzPCpDckykFXSdeX+MNtCOXm2/5n2tiOHp+vAF1aGrQ5ovTG01oOTGwnWLox33WWd1RvMc+QQ=\n",
+};
+
+/** C2SP tlog-checkpoint, the example's text. */
+export const exampleCheckpoint = {
+  text: "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n",
+  origin: "example.com/behind-the-sofa",
+  size: 20_852_163,
+  root: hex("0ac5186a91863e8e1d90c808014aa89bf5da8e3ee1d9f07630f0378f68f1ab62"),
+};
