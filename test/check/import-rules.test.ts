@@ -28,6 +28,9 @@ test.each([
   ["libs/contracts/a.ts", "#libs/gen/google/rpc/error_details_pb.ts"],
   ["contracts/relay/audit.test.ts", "#services/case/rpc/audit-recorder.ts"],
   ["libs/pg/a.ts", "./b.ts"],
+  ["libs/merkle/a.ts", "./b.ts"],
+  ["libs/merkle/a.ts", "node:crypto"],
+  ["libs/merkle/a.test.ts", "fast-check"],
   ["test/a.test.ts", "#services/case/main.ts"],
 ])("%s may import %s", (path, specifier) => {
   expect(judge(path, specifier)).toBeUndefined();
@@ -70,6 +73,11 @@ test.each([
   ["libs/rpc/a.ts", "#libs/fault/index.ts"],
   ["libs/contracts/a.ts", "#libs/gen/caseflow/cases/v1/case_pb.ts"],
   ["libs/contracts/a.ts", "#contracts/support/table.ts"],
+  ["libs/merkle/a.ts", "node:fs"],
+  ["libs/merkle/a.ts", "pg"],
+  ["libs/merkle/a.ts", "#libs/fault/fault.ts"],
+  ["libs/merkle/a.ts", "#libs/gen/caseflow/event/v1/event_pb.ts"],
+  ["libs/merkle/a.ts", "#services/audit/domain/b.ts"],
   ["services/cli/case.ts", "#contracts/support/table.ts"],
   ["services/case/elsewhere/a.ts", "./b.ts"],
 ])("%s may not import %s", (path, specifier) => {

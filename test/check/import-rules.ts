@@ -84,6 +84,11 @@ const zones: readonly Zone[] = [
     because: "a lib never names a service",
   },
   {
+    files: /^libs\/merkle\//,
+    may: ["node:crypto", "libs/merkle/"],
+    because: "libs/merkle imports node:crypto and itself alone: whoever verifies must read no more than it",
+  },
+  {
     files: /^libs\/[^/]+\//,
     may: ["node:", "npm:", "libs/"],
     not: ["libs/client/", "libs/gen/"],
