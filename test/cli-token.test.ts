@@ -63,6 +63,18 @@ test.each([
   expect(exitCode).toBe(2);
 });
 
+test.each([
+  ["unless told otherwise", []],
+  ["of kind person", ["--kind", "person"]],
+])("a token %s acts for nobody else: no service would take it, and the command exits 2", async (_, kind) => {
+  await using home = await openHome();
+  const who = ["--sub", "ada", "--roles", "reviewer", "--on-behalf-of", "grace"];
+  const { exitCode, output } = await home.caseflow("token", ...who, ...kind);
+  expect(output).toMatch(/^error: --on-behalf-of is for programs, .*--kind service/);
+  expect(output).not.toMatch(/[\w-]+\.[\w-]+\.[\w-]+/);
+  expect(exitCode).toBe(2);
+});
+
 test("without an issuer's key the command says how to get one, and exits 1", async () => {
   await using home = await openHome();
   await rm(join(home.path, "issuer-key.json"));

@@ -14,7 +14,7 @@ test("a token verifies against the published set and carries every claim it was 
   await using home = await openFolder();
   const issuer = await createLocalIssuer(home.path, names);
 
-  const token = await issuer.sign({ ...clerk, onBehalfOf: "grace", sources: ["a/b"] }, 60);
+  const token = await issuer.sign({ ...clerk, kind: "service", onBehalfOf: "grace", sources: ["a/b"] }, 60);
 
   const keys = createLocalJWKSet(await readSet(issuer.jwksFile));
   const { payload } = await jwtVerify(token, keys, { ...names, algorithms: ["EdDSA"] });
@@ -22,7 +22,7 @@ test("a token verifies against the published set and carries every claim it was 
     sub: "ada",
     tenant_id: "harbour-city",
     roles: ["caseworker"],
-    kind: "person",
+    kind: "service",
     act: { sub: "grace" },
     sources: ["a/b"],
   });

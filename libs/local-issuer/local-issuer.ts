@@ -12,7 +12,7 @@ export interface TokenClaims {
   readonly tenantId?: string;
   readonly roles: readonly string[];
   readonly kind: "person" | "service";
-  /** Whom the subject acts for; absent: for nobody else. */
+  /** Whom the subject, then a service, acts for; absent: for nobody else. Services refuse it of a person. */
   readonly onBehalfOf?: string;
   /** Which event sources the subject may speak for; absent: none. */
   readonly sources?: readonly string[];

@@ -8,7 +8,7 @@ export interface Principal {
   /** `undefined`: the token belongs to no tenant. */
   readonly tenantId: string | undefined;
   readonly roles: readonly string[];
-  /** Whom the principal acts for; `undefined`: for nobody else. */
+  /** Whom the principal, then a service, acts for; `undefined`: for nobody else. */
   readonly onBehalfOf: string | undefined;
   /** The event sources that the principal may speak for. */
   readonly sources: readonly string[];

@@ -175,13 +175,14 @@ const tenantPattern = /^[a-z0-9][a-z0-9-]{0,62}$/;
 
 function toPrincipal(claims: JWTPayload): Principal {
   const { sub, exp, tenant_id: tenantId, kind = "person", act, roles = [], sources = [] } = claims;
-  const onBehalfOf = act === undefined ? undefined : readActor(act);
+  const onBehalfOf = act === undefined ? undefined : readOnBehalfOf(act);
   const expiresAt = new Date((exp ?? Number.NaN) * 1_000);
   const sound =
     isId(sub) &&
     (kind === "person" || kind === "service") &&
     (tenantId === undefined || (typeof tenantId === "string" && tenantPattern.test(tenantId))) &&
-    (act === undefined || isId(onBehalfOf)) &&
+    // A program lends its voice to others; a person who could would speak with two.
+    (act === undefined || (kind === "service" && isId(onBehalfOf))) &&
     isIdList(roles, rolesMax) &&
     isIdList(sources, sourcesMax) &&
     !Number.isNaN(expiresAt.getTime());
@@ -189,8 +190,11 @@ function toPrincipal(claims: JWTPayload): Principal {
   return { id: sub, kind, tenantId, roles, onBehalfOf, sources, expiresAt };
 }
 
-/** RFC 8693, section 4.1: only the current actor counts. */
-function readActor(act: unknown): string | undefined {
+/**
+ * `act.sub` names whom the token's subject, a program, acts for. That is the reverse of RFC 8693, section 4.1, where `act`
+ * names the actor and the subject is whom it acts for. Of chained actors the outermost counts, as there.
+ */
+function readOnBehalfOf(act: unknown): string | undefined {
   if (typeof act !== "object" || act === null || !("sub" in act)) return undefined;
   return typeof act.sub === "string" ? act.sub : undefined;
 }

@@ -46,7 +46,11 @@ export function addTokenCommand(program: Command, config: CliConfig): void {
     )
     .option("--kind <kind>", "person or service", readKind, "person")
     .option("--sources <a,b>", "event sources it may deliver for", readList)
-    .option("--on-behalf-of <id>", "whom the subject acts for", readPrincipal)
+    .option(
+      "--on-behalf-of <id>",
+      "whom the subject, a program, acts for (needs --kind service)",
+      readPrincipal,
+    )
     .addOption(
       new Option("--expires-in <time>", "such as 90s, 15m, 8h or 7d, at most 30d")
         .argParser(readSeconds)
@@ -59,9 +63,15 @@ export function addTokenCommand(program: Command, config: CliConfig): void {
 Examples:
   caseflow token --tenant harbour-city --sub ada --roles caseworker
   caseflow token --tenant harbour-city --sub grace --roles reviewer,supervisor --expires-in 15m
-  caseflow token --sub my-source --kind service --roles event_source --sources my/source`,
+  caseflow token --sub my-source --kind service --roles event_source --sources my/source
+  caseflow token --tenant harbour-city --sub portal --kind service --roles caseworker --on-behalf-of ada`,
     )
     .action(async (options: Options, command: Command) => {
+      if (options.onBehalfOf !== undefined && options.kind !== "service") {
+        command.error(
+          "error: --on-behalf-of is for programs, since a person speaks for themselves: add --kind service",
+        );
+      }
       const token = await sign(config, options);
       print(command, token, { token });
     });

@@ -32,7 +32,10 @@ test.each<[string, Record<string, unknown> | string]>([
   ],
   ["roles in `groups` and `permissions`", { groups: ["caseworker"], permissions: ["caseworker"] }],
   ["roles in `Roles`", { Roles: ["caseworker", "event_source"], ROLES: ["caseworker"] }],
-  ["roles of whoever it acts for", { act: { sub: "boss", roles: ["caseworker", "event_source"] } }],
+  [
+    "roles of whoever it acts for",
+    { kind: "service", act: { sub: "boss", roles: ["caseworker", "event_source"] } },
+  ],
   ["roles in a prototype", `"__proto__":{"roles":["caseworker","event_source"]}`],
   ["roles twice, none the second time", `"roles":["caseworker","event_source"],"roles":[]`],
 ])("a token with %s may not write", async (_, claims) => {

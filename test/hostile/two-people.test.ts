@@ -158,6 +158,24 @@ test("one supervisor does not override alone, through however many doors at once
   expect(await stateOf(caseId)).toBe(CaseState.REJECTED);
 });
 
+test("a person who says they act for somebody else has no second voice: the token is refused", async () => {
+  const caseId = await openCase(replicas[0]!, "under_review", tenant, caseType);
+  await (await replicas[0]!.as("reviewer")).approveCase({ requestId: randomUUID(), caseId });
+  const claims = {
+    tenant,
+    sub: "reviewer",
+    kind: "person",
+    roles: ["reviewer"],
+    onBehalfOf: "judge",
+  } as const;
+  const token = await replicas[0]!.issuer.token(claims);
+  await using client = createCaseClient({ url: replicas[0]!.url, token });
+  expect(await refusalOf(client.approveCase({ requestId: randomUUID(), caseId }))).toBe(
+    "Unauthenticated UNAUTHENTICATED",
+  );
+  expect(await stateOf(caseId)).toBe(CaseState.UNDER_REVIEW);
+});
+
 test("a retry of the first approval does not become the second", async () => {
   const caseId = await openCase(replicas[0]!, "under_review", tenant, caseType);
   const reviewer = await replicas[0]!.as("reviewer");

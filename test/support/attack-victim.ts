@@ -33,6 +33,7 @@ export async function makeVictimsThings({ cases, audit }: Pair): Promise<Victims
   const token = await cases.issuer.token({
     tenant: victim,
     sub: victims.creator,
+    kind: "service",
     roles: ["caseworker", "supervisor"],
     onBehalfOf: victims["on behalf of"],
   });
