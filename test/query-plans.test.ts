@@ -1,10 +1,14 @@
+import { createHash } from "node:crypto";
 import type { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Statement } from "#libs/pg/statement.ts";
 import { findAppliedRequest } from "#services/case/store/answers.ts";
-import { listCases, loadCase, type CaseFilter } from "#services/case/store/cases.ts";
+import { laneOf } from "#services/case/domain/lane.ts";
+import { listCases, loadCase, toStoredCase, type CaseFilter } from "#services/case/store/cases.ts";
 import { findChange, listChanges } from "#services/case/store/changes.ts";
 import { listEntries } from "#services/case/store/history.ts";
+import type { Attack } from "./support/attack-statements.ts";
+import { caseAttacks } from "./support/attack-case-statements.ts";
 import { cloneCaseDatabase } from "./support/databases.ts";
 import { expectNoLeaks } from "./support/leak-check.ts";
 import { fillWithManyCases, tenants, type TenantName } from "./support/many-cases.ts";
@@ -12,7 +16,7 @@ import { openSuperuser } from "./support/superuser.ts";
 
 expectNoLeaks();
 
-/* Each reading statement, run as the application runs it, on 100,000 cases: how many pages and rows it visits. */
+/* Each statement, run as the application runs it, on 100,000 cases: how many pages and rows it visits. */
 
 const stack = new AsyncDisposableStack();
 let client: Client;
@@ -27,6 +31,8 @@ afterAll(() => stack.disposeAsync());
 const pageSize = 51;
 const bytesMax = 3 * 1024 * 1024;
 const caseId = "00000000-0000-7000-8000-000000000032";
+/** A draft of every tenant. */
+const draftId = "00000000-0000-7000-8000-000000000004";
 const eventId = "00000000-0000-0000-0000-000000000000";
 const all: CaseFilter = {
   states: [],
@@ -44,6 +50,9 @@ interface Effort {
 }
 
 interface PlanNode {
+  readonly "Node Type": string;
+  readonly "Parent Relationship"?: string;
+  readonly "Index Cond"?: string;
   readonly "Actual Rows": number;
   readonly "Actual Loops": number;
   readonly "Rows Removed by Filter"?: number;
@@ -64,12 +73,24 @@ async function effortOf(tenant: string, { text, values }: Statement): Promise<Ef
   );
   await client.query("ROLLBACK");
   const plan = rows[0]!["QUERY PLAN"][0].Plan;
-  return { buffers: plan["Shared Hit Blocks"] + plan["Shared Read Blocks"], rows: rowsOf(plan) };
+  return { buffers: buffersOf(plan), rows: rowsOf(plan) };
 }
 
-function rowsOf(node: PlanNode): number {
-  const own = (node["Actual Rows"] + (node["Rows Removed by Filter"] ?? 0)) * node["Actual Loops"];
-  return (node.Plans ?? []).reduce((sum, plan) => sum + rowsOf(plan), own);
+/** What is written by a part of its own is not counted by the whole. */
+function buffersOf(node: PlanNode): number {
+  const parts = (node.Plans ?? []).filter((plan) => plan["Parent Relationship"] === "InitPlan");
+  const own = node["Shared Hit Blocks"] + node["Shared Read Blocks"];
+  return parts.reduce((sum, plan) => sum + buffersOf(plan), own);
+}
+
+function rowsOf(plan: PlanNode): number {
+  return nodesOf(plan)
+    .map((node) => (node["Actual Rows"] + (node["Rows Removed by Filter"] ?? 0)) * node["Actual Loops"])
+    .reduce((sum, rows) => sum + rows);
+}
+
+function nodesOf(node: PlanNode): readonly PlanNode[] {
+  return [node, ...(node.Plans ?? []).flatMap(nodesOf)];
 }
 
 const list = (filter: Partial<CaseFilter>, beforeId?: string) => (tenant: string) =>
@@ -83,6 +104,9 @@ const pageBuffers = 15_000;
 const pageRows = 20_000;
 const oneBuffers = 40;
 const oneRows = 20;
+/** A write goes down every index of six tables. */
+const writeBuffers = 250;
+const writeRows = 40;
 
 const pages: readonly [string, (tenant: string) => Statement][] = [
   ["every case", list({})],
@@ -124,6 +148,36 @@ test.each(pages)(
 test.each(single)("%s is found in a few pages, whatever the tenant's size", async (name, make) => {
   for (const tenant of tenants)
     await expectEffort(tenant, name, make, { buffers: oneBuffers, rows: oneRows });
+});
+
+/** Every statement of the application that writes, for a draft of the tenant. */
+async function writesOf(tenant: string): Promise<readonly Attack[]> {
+  const { text, values } = loadCase(tenant, draftId);
+  const { rows } = await client.query(text, [...values]);
+  const draft = toStoredCase(rows[0]).case;
+  const lane = laneOf(createHash("sha256").update(tenant).digest());
+  const attacks = caseAttacks({ draft, principalId: draft.creatorId, requestId: eventId, eventId, lane });
+  return attacks.filter(({ name }) => name.startsWith("save"));
+}
+
+test("every write, an erasure and one by somebody who spoke before among them, takes little, whatever the tenant's size", async () => {
+  for (const tenant of tenants) {
+    const max = { buffers: writeBuffers, rows: writeRows };
+    for (const { name, make } of await writesOf(tenant)) await expectEffort(tenant, name, make, max);
+  }
+});
+
+test("a plan of a write made while the tables are empty reads nothing by its tenant alone", async () => {
+  await using empty = await cloneCaseDatabase();
+  await using young = await openSuperuser(empty.superuserUrl);
+  await young.query("SET ROLE case_app");
+  for (const { name, make } of await writesOf("tiny")) {
+    const { rows } = await young.query(`EXPLAIN (GENERIC_PLAN, FORMAT JSON) ${make("tiny").text}`);
+    for (const { "Node Type": type, "Index Cond": found = "" } of nodesOf(rows[0]["QUERY PLAN"][0].Plan)) {
+      expect(type, name).not.toMatch(/^(Seq|Bitmap Heap) Scan$/);
+      if (type.startsWith("Index")) expect(found, name).toMatch(/tenant_id.* AND .*(case_id|request_id)/);
+    }
+  }
 });
 
 test("a plan made while the tables are empty looks a case up by its key, in writes and foreign keys too", async () => {

@@ -71,6 +71,9 @@ export function caseAttacks({
     app("findChange", (tenantId) => findChange(tenantId, everything(draft.id), eventId)),
     app("listChanges", (tenantId) => listChanges(tenantId, everything(lastUuid), 100, bytesMax)),
     app("saveTransition", (tenantId) => saveTransition(updateOf(draft, tenantId, lane))),
+    app("saveTransition of one who spoke before", (tenantId) =>
+      saveTransition({ ...updateOf(draft, tenantId, lane), spokeBefore: true }),
+    ),
     app("saveTransition of an erasure", (tenantId) => saveTransition(erasureOf(draft, tenantId, lane))),
     app("loadPolicy", (tenantId) => loadPolicy(tenantId, "permit")),
     app("savePolicy", (tenantId) => savePolicy(policyOf(tenantId, lane))),

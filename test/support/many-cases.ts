@@ -18,6 +18,7 @@ export async function fillWithManyCases(superuser: Client): Promise<void> {
   }
   await superuser.query(entries);
   await superuser.query(contents);
+  await superuser.query(answers);
   await superuser.query("COMMIT");
   await superuser.query("VACUUM ANALYZE");
 }
@@ -50,3 +51,8 @@ const contents = `
   INSERT INTO case_contents (tenant_id, case_id, content_version, salt, content, commitment)
   SELECT tenant_id, case_id, 1, sha256('salt'), content, sha256(sha256('salt') || content)
     FROM cases, convert_to('{"title":"t","summary":"s","people":[]}', 'UTF8') content`;
+
+const answers = `
+  INSERT INTO recorded_answers (tenant_id, principal_id, request_id, request_hash, answer, case_id, version, expires_at)
+  SELECT tenant_id, principal_id, request_id, sha256('request'), 'answer', case_id, version, recorded_at + interval '7 d'
+    FROM audit_entries`;

@@ -77,20 +77,24 @@ const updateCase = `
 
 /**
  * Salts, contents, and the answers that hold contents: an emptied answer counts as expired. Its request's hash goes too, since
- * it has no salt: guesses of the content could be tried on it. Answers are found by what their entries were asked with.
+ * it has no salt: guesses of the content could be tried on it. Answers are found by what their entries were asked with. As in
+ * `writeEntry`, each table is read by parameters; `saved` only says whether at all.
  */
 const eraseContents = `,
   emptied AS (
     UPDATE case_contents k SET salt = NULL, content = NULL
-      FROM saved s
-     WHERE k.tenant_id = ${p("tenant_id")} AND k.tenant_id = s.tenant_id AND k.case_id = s.case_id AND k.content IS NOT NULL
+      FROM saved
+     WHERE k.tenant_id = ${p("tenant_id")} AND k.case_id = ${p("case_id")} AND k.content IS NOT NULL
+  ),
+  asked AS MATERIALIZED (
+    SELECT e.principal_id, e.request_id
+      FROM saved, audit_entries e
+     WHERE e.tenant_id = ${p("tenant_id")} AND e.case_id = ${p("case_id")}
   ),
   forgotten AS (
     UPDATE recorded_answers r SET request_hash = '', answer = '', expires_at = '-infinity'
-      FROM saved s
-      JOIN audit_entries e ON e.tenant_id = s.tenant_id AND e.case_id = s.case_id
-     WHERE r.tenant_id = ${p("tenant_id")} AND r.tenant_id = e.tenant_id AND r.principal_id = e.principal_id
-       AND r.request_id = e.request_id
+      FROM asked a
+     WHERE r.tenant_id = ${p("tenant_id")} AND r.principal_id = a.principal_id AND r.request_id = a.request_id
   )`;
 
 const contentAndApproval = `,
