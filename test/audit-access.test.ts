@@ -13,6 +13,7 @@ afterAll(() => audit[Symbol.asyncDispose]());
 const record = (client: AuditClient) => client.recordEvents({ events: [makeEvent().bytes] });
 const get = (client: AuditClient) => client.getEvent({ eventId: makeEvent().eventId });
 const list = (client: AuditClient) => client.listEvents({});
+const listHeads = (client: AuditClient) => client.listSubjectHeads({});
 
 test("delivery needs the role event_source, and no tenant", async () => {
   expect(await refusalOf(record(await audit.source()))).toBe("accepted");
@@ -33,6 +34,7 @@ test("delivery by a token without sources stores nothing", async () => {
 test.each([
   ["GetEvent", get],
   ["ListEvents", list],
+  ["ListSubjectHeads", listHeads],
 ])("%s needs the role auditor and a tenant", async (_, call) => {
   expect(await refusalOf(call(await audit.source()))).toBe("PermissionDenied FORBIDDEN");
   const homeless = await audit.withToken({ sub: "a", roles: ["auditor"] });
@@ -41,10 +43,17 @@ test.each([
   expect(await refusalOf(call(caseworker))).toBe("PermissionDenied FORBIDDEN");
 });
 
+test("ListSubjectHeads may be read by an operator, who sees no events", async () => {
+  const operator = await audit.withToken({ tenant: "acme", sub: "o", roles: ["operator"] });
+  expect(await refusalOf(listHeads(operator))).toBe("accepted");
+  expect(await refusalOf(list(operator))).toBe("PermissionDenied FORBIDDEN");
+});
+
 test.each([
   ["RecordEvents", record],
   ["GetEvent", get],
   ["ListEvents", list],
+  ["ListSubjectHeads", listHeads],
 ])("%s refuses a token that has expired, and a stranger", async (_, call) => {
   const expired = await audit.withToken({
     sub: "a",
@@ -69,7 +78,6 @@ const unbuilt: readonly [string, (client: AuditClient) => Promise<unknown>][] = 
     (client) => client.getInclusionProof({ target: { case: "leafIndex", value: 0n }, treeSize: 1n }),
   ],
   ["GetConsistencyProof", (client) => client.getConsistencyProof({ firstSize: 1n })],
-  ["ListSubjectHeads", (client) => client.listSubjectHeads({})],
 ];
 
 test.each(unbuilt)("%s is not built yet, and says so to those who may call it", async (_, call) => {

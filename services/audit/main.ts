@@ -6,6 +6,7 @@ import { runService } from "#libs/service/run-service.ts";
 import { serve } from "#libs/service/serve.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import { createReadEvents } from "./application/read-events.ts";
+import { createListHeads } from "./application/list-heads.ts";
 import { createRecordEvents } from "./application/record-events.ts";
 import { readConfig, type Config } from "./config.ts";
 import { createAuditService } from "./rpc/audit-service.ts";
@@ -39,6 +40,7 @@ export async function start(config: Config, release: Release, log: Log): Promise
   const application = {
     recordEvents: createRecordEvents({ pool, readEvent, log }),
     readEvents: createReadEvents(pool, log, pageWeight),
+    listHeads: createListHeads(pool),
   };
   const serving = opened.use(
     await serve({

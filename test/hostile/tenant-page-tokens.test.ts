@@ -71,6 +71,7 @@ const scopes: Readonly<Record<string, (tenant: string) => readonly string[]>> = 
   "CaseService.ListCases": (tenant) => [tenant, "cases", noFilter],
   "CaseService.GetCaseHistory": (tenant) => [tenant, "history", String(tenants.known["closed"])],
   "AuditService.ListEvents": (tenant) => ["events", tenant],
+  "AuditService.ListSubjectHeads": (tenant) => ["heads", tenant, ""],
 };
 const positions = [
   "",
@@ -86,6 +87,10 @@ const positions = [
   "'; --",
   "\0",
   "é".repeat(9),
+  "source\0",
+  "\0subject",
+  "source\0sub\0ject",
+  `${"x".repeat(129)}\0subject`,
 ];
 
 test.for(methods.filter(({ name }) => name in scopes))(

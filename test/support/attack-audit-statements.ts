@@ -4,7 +4,7 @@ import type { Candidate } from "#services/audit/store/append-events.ts";
 import { findEvent, insertEvents, readRecorded } from "#services/audit/store/events.ts";
 import { listEvents } from "#services/audit/store/list-events.ts";
 import { createLog, lockLog, saveLogSize } from "#services/audit/store/logs.ts";
-import { readSubjectHeads, saveSubjectHeads } from "#services/audit/store/subject-heads.ts";
+import { listSubjectHeads, readSubjectHeads, saveSubjectHeads } from "#services/audit/store/subject-heads.ts";
 import type { Attack } from "./attack-statements.ts";
 
 const bytesMax = 1_000_000;
@@ -39,6 +39,10 @@ export function auditAttacks(last: VictimsEvent): readonly Attack[] {
     app("lockLog", lockLog),
     app("saveLogSize", (tenantId) => saveLogSize(tenantId, size + 7n)),
     app("readSubjectHeads", (tenantId) => readSubjectHeads(tenantId, [{ source, subject }])),
+    app("listSubjectHeads", (tenantId) => listSubjectHeads(tenantId, "", { source: "", subject: "" }, 100)),
+    app("listSubjectHeads of a source", (tenantId) =>
+      listSubjectHeads(tenantId, source, { source, subject: "" }, 100),
+    ),
     app("saveSubjectHeads", (tenantId) => saveSubjectHeads(tenantId, [head])),
     app("insertEvents", (tenantId) =>
       insertEvents(tenantId, [{ ...nextEvent(last, tenantId), leafIndex: size }]),

@@ -3,25 +3,12 @@ import type { Pool } from "pg";
 import { Fault } from "#libs/fault/fault.ts";
 import { makePageToken, readPageToken } from "#libs/page-token/page-token.ts";
 import type { Statement } from "#libs/pg/statement.ts";
-import { runForTenant } from "#libs/pg/tenant-transaction.ts";
-import { reportDatabaseFaults } from "#libs/service/report-database-faults.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import type { EventFilter, StoredEvent } from "../domain/event.ts";
 import type { Reason } from "../domain/reason.ts";
 import { findEvent, toStoredEvent, type StoredEventRow } from "../store/events.ts";
 import { listEvents, type ListedEventRow, type PageWeight } from "../store/list-events.ts";
-
-export interface Reader {
-  readonly tenantId: string;
-  /** What is left of the caller's time; throws when nothing is. */
-  readonly remainingMs: () => number;
-}
-
-export interface PageRequest {
-  readonly size: number;
-  /** Empty: from the start. */
-  readonly token: string;
-}
+import { readRows, type PageRequest, type Reader } from "./read-rows.ts";
 
 export interface EventPage {
   readonly events: readonly StoredEvent[];
@@ -38,14 +25,7 @@ export interface ReadEvents {
 
 /** Reads events; both ways fault as `reportDatabaseFaults` says, and fail when stored bytes do not have their digest. */
 export function createReadEvents(pool: Pool, log: Log, weight: PageWeight): ReadEvents {
-  const read = async (reader: Reader, statement: Statement) => {
-    const options = { tenantId: reader.tenantId, timeoutMs: reader.remainingMs(), readOnly: true };
-    // What a listing asks for may fit one event or all of them.
-    const results = await reportDatabaseFaults(() =>
-      runForTenant(pool, { ...options, planEachTime: true }, [statement]),
-    );
-    return results[0]?.rows ?? [];
-  };
+  const read = async (reader: Reader, statement: Statement) => (await readRows(pool, reader, statement)).rows;
   const check = (tenantId: string, row: StoredEventRow): StoredEvent => {
     const event = toStoredEvent(row);
     if (createHash("sha256").update(event.bytes).digest().equals(event.digest)) return event;

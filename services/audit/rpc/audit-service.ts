@@ -2,9 +2,11 @@ import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import type { AuditService } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { remainingMs } from "#libs/rpc/deadline.ts";
 import { principalKey } from "#libs/rpc/principal.ts";
-import type { Reader, ReadEvents } from "../application/read-events.ts";
+import type { ReadEvents } from "../application/read-events.ts";
+import type { ListHeads } from "../application/list-heads.ts";
+import type { PageRequest, Reader } from "../application/read-rows.ts";
 import type { RecordEvents } from "../application/record-events.ts";
-import { toAuditedEvent, toEventOutcome } from "./messages.ts";
+import { toAuditedEvent, toEventOutcome, toHeadMessage } from "./messages.ts";
 import { readFilter } from "./read-filter.ts";
 
 /** The longest a call may take, whatever the caller allows; in milliseconds. */
@@ -15,8 +17,9 @@ const pageSizeDefault = 50;
 export function createAuditService(application: {
   readonly recordEvents: RecordEvents;
   readonly readEvents: ReadEvents;
+  readonly listHeads: ListHeads;
 }): Partial<ServiceImpl<typeof AuditService>> {
-  const { recordEvents, readEvents } = application;
+  const { recordEvents, readEvents, listHeads } = application;
   return {
     async recordEvents({ events }, context) {
       const sources = new Set(context.values.get(principalKey)?.sources);
@@ -32,12 +35,21 @@ export function createAuditService(application: {
       return { event: toAuditedEvent(await readEvents.get(readerOf(context), eventId.toLowerCase())) };
     },
 
-    async listEvents({ filter, pageSize, pageToken }, context) {
-      const page = { size: pageSize === 0 ? pageSizeDefault : pageSize, token: pageToken };
-      const { events, nextToken } = await readEvents.list(readerOf(context), readFilter(filter), page);
+    async listEvents(request, context) {
+      const filter = readFilter(request.filter);
+      const { events, nextToken } = await readEvents.list(readerOf(context), filter, pageOf(request));
       return { events: events.map(toAuditedEvent), nextPageToken: nextToken };
     },
+
+    async listSubjectHeads(request, context) {
+      const { heads, nextToken } = await listHeads(readerOf(context), request.source, pageOf(request));
+      return { heads: heads.map(toHeadMessage), nextPageToken: nextToken };
+    },
   };
+}
+
+function pageOf(request: { readonly pageSize: number; readonly pageToken: string }): PageRequest {
+  return { size: request.pageSize === 0 ? pageSizeDefault : request.pageSize, token: request.pageToken };
 }
 
 function readerOf(context: HandlerContext): Reader {

@@ -3,11 +3,14 @@ import {
   AuditedEventSchema,
   DeliveryOutcome,
   EventOutcomeSchema,
+  SubjectHeadSchema,
   type AuditedEvent,
   type EventOutcome,
+  type SubjectHead as SubjectHeadMessage,
 } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { EventSchema } from "#libs/gen/caseflow/event/v1/event_pb.ts";
 import type { RecordedOutcome } from "../application/record-events.ts";
+import type { SubjectHead } from "../domain/append.ts";
 import type { StoredEvent } from "../domain/event.ts";
 import { toTimestamp } from "./timestamps.ts";
 
@@ -57,4 +60,8 @@ export function toEventOutcome({ eventId, outcome }: RecordedOutcome): EventOutc
     default:
       return outcome satisfies never;
   }
+}
+
+export function toHeadMessage({ lastDigest, ...head }: SubjectHead): SubjectHeadMessage {
+  return create(SubjectHeadSchema, { ...head, lastDigest: Buffer.from(lastDigest, "hex") });
 }

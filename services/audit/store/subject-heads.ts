@@ -10,14 +10,41 @@ export interface SubjectHeadRow {
   readonly last_digest: Buffer;
 }
 
+/** What names a subject among a tenant's. */
+export interface Subject {
+  readonly source: string;
+  readonly subject: string;
+}
+
+/**
+ * Reads up to `countMax` heads of the tenant's subjects after `after`, by source and subject, ascending, as the key has them:
+ * by their bytes. `source` empty: of every source. Locks nothing.
+ */
+export function listSubjectHeads(
+  tenantId: string,
+  source: string,
+  after: Subject,
+  countMax: number,
+): Statement {
+  // One text for one source and one for all, so that each is one walk along the key.
+  const ofOne = source !== "";
+  return {
+    name: ofOne ? "list_subject_heads_of_source" : "list_subject_heads",
+    text: `
+      SELECT source, subject, last_sequence, last_digest
+        FROM subject_heads
+       WHERE tenant_id = $1 AND ${ofOne ? "source = $2 AND subject > $3" : "(source, subject) > ($2, $3)"}
+       ORDER BY source, subject
+       LIMIT $4`,
+    values: [tenantId, ofOne ? source : after.source, after.subject, countMax],
+  };
+}
+
 /**
  * Reads the heads of the tenant's subjects that are named. In no order; a subject without events has no row. To be run
  * with `keyLookups`.
  */
-export function readSubjectHeads(
-  tenantId: string,
-  subjects: readonly { readonly source: string; readonly subject: string }[],
-): Statement {
+export function readSubjectHeads(tenantId: string, subjects: readonly Subject[]): Statement {
   return {
     name: "read_subject_heads",
     text: `
