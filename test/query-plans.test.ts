@@ -6,6 +6,7 @@ import { findAppliedRequest } from "#services/case/store/answers.ts";
 import { laneOf } from "#services/case/domain/lane.ts";
 import { listCases, loadCase, toStoredCase, type CaseFilter } from "#services/case/store/cases.ts";
 import { findChange, listChanges } from "#services/case/store/changes.ts";
+import { listEntryDigests } from "#services/case/store/entry-digests.ts";
 import { listEntries } from "#services/case/store/history.ts";
 import type { Attack } from "./support/attack-statements.ts";
 import { caseAttacks } from "./support/attack-case-statements.ts";
@@ -127,6 +128,19 @@ const pages: readonly [string, (tenant: string) => Statement][] = [
   [
     "the first changes",
     (tenant) => listChanges(tenant, { committedIn: "0", caseId: eventId, version: 0 }, 100, bytesMax),
+  ],
+  [
+    "the first digests",
+    (tenant) => listEntryDigests(tenant, undefined, { caseId: eventId, version: 0 }, 501),
+  ],
+  [
+    "the digests from the middle",
+    (tenant) => listEntryDigests(tenant, undefined, { caseId, version: 1 }, 501),
+  ],
+  [
+    "a policy's digests",
+    (tenant) =>
+      listEntryDigests(tenant, { id: caseId, isPolicy: true }, { caseId: eventId, version: 0 }, 501),
   ],
   ["a history", (tenant) => listEntries(tenant, caseId, 0, pageSize)],
 ];

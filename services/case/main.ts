@@ -7,6 +7,7 @@ import { runService } from "#libs/service/run-service.ts";
 import { serve } from "#libs/service/serve.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import { createChangeCase } from "./application/change-case.ts";
+import { createListEntryDigests } from "./application/list-entry-digests.ts";
 import { createPolicies } from "./application/policies.ts";
 import { createReadCases } from "./application/read-cases.ts";
 import { createWatchCases } from "./application/watch-cases.ts";
@@ -62,6 +63,7 @@ export async function start(
   const application = {
     changeCase: createChangeCase(writing),
     policies: createPolicies(writing),
+    listEntryDigests: createListEntryDigests(pool),
     readCases: createReadCases(pool),
     watchCases,
   };

@@ -3,6 +3,7 @@ import { v7 } from "uuid";
 import { builtInPolicy, type Case } from "#services/case/domain/case.ts";
 import { findAppliedRequest } from "#services/case/store/answers.ts";
 import { findChange, listChanges } from "#services/case/store/changes.ts";
+import { listEntryDigests } from "#services/case/store/entry-digests.ts";
 import { listExpiredAnswers, removeExpiredAnswers } from "#services/case/store/expired-answers.ts";
 import { listCases, loadCase } from "#services/case/store/cases.ts";
 import { listEntries } from "#services/case/store/history.ts";
@@ -68,6 +69,10 @@ export function caseAttacks({
     app("listCases with each filter", (tenantId) => listCases(tenantId, filter, lastUuid, 100, bytesMax)),
     app("findAppliedRequest", (tenantId) => findAppliedRequest(tenantId, principalId, requestId, new Date())),
     app("listEntries", (tenantId) => listEntries(tenantId, draft.id, 0, 100)),
+    app("listEntryDigests", (tenantId) => listEntryDigests(tenantId, undefined, firstEntry, 100)),
+    app("listEntryDigests of a subject", (tenantId) =>
+      listEntryDigests(tenantId, { id: draft.id, isPolicy: false }, firstEntry, 100),
+    ),
     app("findChange", (tenantId) => findChange(tenantId, everything(draft.id), eventId)),
     app("listChanges", (tenantId) => listChanges(tenantId, everything(lastUuid), 100, bytesMax)),
     app("saveTransition", (tenantId) => saveTransition(updateOf(draft, tenantId, lane))),
@@ -95,6 +100,7 @@ export function caseAttacks({
 const everything = (caseId: string) => ({ committedIn: "1", caseId, version: 1 });
 
 const bytesMax = 1_000_000;
+const firstEntry = { caseId: beforeEveryEvent, version: 0 };
 const lastUuid = "ffffffff-ffff-ffff-ffff-ffffffffffff";
 
 function updateOf(draft: Case, tenantId: string, lane: number): NewTransition {

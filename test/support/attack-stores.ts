@@ -8,6 +8,7 @@ import { openCase, setPolicy, startCaseService, tenant as victim } from "./case-
 import { cloneAuditDatabase, cloneCaseDatabase, type TestDatabase } from "./databases.ts";
 import { makeChain } from "./events.ts";
 import { openSuperuser } from "./superuser.ts";
+import { waitUntil } from "./wait-until.ts";
 
 /** A database with rows of two tenants in every table, which the service itself has written, and nobody writes any more. */
 export interface AttackedStore extends AsyncDisposable {
@@ -37,6 +38,12 @@ export async function fillCaseStore(): Promise<AttackedStore> {
     `INSERT INTO dead_letters (tenant_id, event_id, case_id, version, reason, detail, dead_at)
      SELECT tenant_id, event_id, case_id, version, 'REASON', 'detail', now() FROM audit_entries WHERE action = 'close'`,
   );
+  await waitUntil(async () => {
+    const { rows } = await superuser.query<{ watched: boolean }>(
+      "SELECT max(committed_in::text::bigint) < pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS watched FROM audit_entries",
+    );
+    return rows[0]!.watched; // Another file's long transaction, in whatever database, hides them from watches.
+  });
   await superuser.query("UPDATE recorded_answers SET expires_at = now() - interval '1 hour'");
   return toStore("case", opened, superuser, caseAttacks(await findDraft(superuser)));
 }

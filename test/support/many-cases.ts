@@ -8,7 +8,8 @@ export const tenants = Object.keys(sizes) as TenantName[];
 /**
  * Fills a case database with 100,000 cases of tenants of unequal sizes, as the superuser and past the foreign keys, which would
  * take minutes. Of each tenant's cases 1 in 100 is submitted, 1 in 1,000 is under review by `reviewer-1`, the others are closed
- * or drafts; ten creators, two types, a reference a case; each changed a second after the one before it.
+ * or drafts; ten creators, two types, a reference a case; each changed a second after the one before it. One entry in ten waits
+ * for its delivery, one in a thousand is a dead letter.
  */
 export async function fillWithManyCases(superuser: Client): Promise<void> {
   await superuser.query("BEGIN");
@@ -19,6 +20,8 @@ export async function fillWithManyCases(superuser: Client): Promise<void> {
   await superuser.query(entries);
   await superuser.query(contents);
   await superuser.query(answers);
+  await superuser.query(waiting);
+  await superuser.query(dead);
   await superuser.query("COMMIT");
   await superuser.query("VACUUM ANALYZE");
 }
@@ -56,3 +59,13 @@ const answers = `
   INSERT INTO recorded_answers (tenant_id, principal_id, request_id, request_hash, answer, case_id, version, expires_at)
   SELECT tenant_id, principal_id, request_id, sha256('request'), 'answer', case_id, version, recorded_at + interval '7 d'
     FROM audit_entries`;
+
+const waiting = `
+  INSERT INTO outbox (tenant_id, event_id, lane, case_id, version, traceparent)
+  SELECT tenant_id, event_id, get_byte(sha256(tenant_id::bytea), 0) % 64, case_id, version, ''
+    FROM (SELECT *, row_number() OVER () AS n FROM audit_entries) e WHERE n % 10 = 0`;
+
+const dead = `
+  INSERT INTO dead_letters (tenant_id, event_id, case_id, version, reason, detail, dead_at)
+  SELECT tenant_id, event_id, case_id, version, 'REASON', '', recorded_at
+    FROM (SELECT *, row_number() OVER () AS n FROM audit_entries) e WHERE n % 1000 = 1`;

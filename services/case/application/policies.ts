@@ -1,5 +1,4 @@
 import { Fault } from "#libs/fault/fault.ts";
-import { v5 } from "uuid";
 import type { Policy } from "../domain/case.ts";
 import { setPolicy, type PolicyRules } from "../domain/policy.ts";
 import type { Reason } from "../domain/reason.ts";
@@ -11,6 +10,7 @@ import {
   type WriteRequest,
   type WriteResult,
 } from "./apply-once.ts";
+import { policyId, policySubject } from "./policy-subject.ts";
 import { readRows, type Reader } from "./read-rows.ts";
 import { sealEntry } from "./seal-entry.ts";
 
@@ -32,8 +32,6 @@ export interface Policies {
 
 /** The one state of a policy that was set. */
 const inForce = "in_force";
-/** UUIDv5 names (RFC 9562) of policies are made in this namespace: fixed for ever. */
-const policyNamespace = "4283aab9-1efb-42b3-b25c-15b184a471c3";
 
 /**
  * Policies are subjects as cases are: a policy's entries stand under a UUID of its own, made of its name, with the policy
@@ -64,7 +62,7 @@ function attempt(
   const decision = setPolicy(row && toPolicy(row), rules, request.expectedVersion, reason);
   if (!decision.accepted) throw new Fault<Reason>(decision.reason, decision.metadata);
   const { next } = decision;
-  const subject = `policy/${caseType}`;
+  const subject = policySubject(caseType);
   const answer = request.encodeAnswer(next);
   const latest = row && { id: row.event_id, digest: row.event_digest };
   const facts = {
@@ -89,7 +87,7 @@ function attempt(
   const statement = savePolicy({
     ...sealEntry(dependencies, request, at, latest, facts, how),
     caseType,
-    subjectId: v5(subject, policyNamespace),
+    subjectId: policyId(subject),
     policy: next,
   });
   return { statement, answer, fromVersion: row?.version ?? 0 };

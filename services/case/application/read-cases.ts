@@ -1,24 +1,12 @@
 import type pg from "pg";
 import { Fault } from "#libs/fault/fault.ts";
-import { makePageToken, readPageToken } from "#libs/page-token/page-token.ts";
 import type { Statement } from "#libs/pg/statement.ts";
 import type { Case } from "../domain/case.ts";
 import type { Reason } from "../domain/reason.ts";
 import { listCases, loadCase, toStoredCase, type CaseFilter } from "../store/cases.ts";
 import { listEntries, type EntryRow } from "../store/history.ts";
+import { cutPage, readPosition, uuidPattern, type Page, type PageRequest } from "./page.ts";
 import { readRows, type Reader } from "./read-rows.ts";
-
-export interface PageRequest {
-  readonly size: number;
-  /** Empty: from the start. */
-  readonly token: string;
-}
-
-export interface Page<T> {
-  readonly items: readonly T[];
-  /** Empty: this was the last page. */
-  readonly nextToken: string;
-}
 
 /** An entry of a case's history: the stored event, with what stands beside it. */
 export interface HistoryItem {
@@ -39,7 +27,6 @@ export interface ReadCases {
 
 /** A page stays well below the usual limit of a gRPC client, 4 MiB. */
 const pageBytesMax = 3 * 1024 * 1024;
-const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const versionPattern = /^[1-9][0-9]{0,8}$/;
 
 export function createReadCases(pool: pg.Pool): ReadCases {
@@ -53,17 +40,17 @@ export function createReadCases(pool: pg.Pool): ReadCases {
 
     async list(reader, filter, page) {
       const scope = [reader.tenantId, "cases", JSON.stringify(filter)];
-      const before = position(scope, page.token, uuidPattern);
+      const before = readPosition(scope, page.token, uuidPattern);
       const statement = listCases(reader.tenantId, filter, before, page.size + 1, pageBytesMax);
       const { rows } = await read(reader, statement);
       const cases = rows.map((row) => toStoredCase(row).case);
       const found = Number(rows[0]?.page_count ?? 0);
-      return cut(scope, cases, found, page.size, (last) => last.id);
+      return cutPage(scope, cases, found, page.size, (last) => last.id);
     },
 
     async history(reader, caseId, page) {
       const scope = [reader.tenantId, "history", caseId];
-      const after = Number(position(scope, page.token, versionPattern) ?? 0);
+      const after = Number(readPosition(scope, page.token, versionPattern) ?? 0);
       const { rows } = await read(reader, listEntries(reader.tenantId, caseId, after, page.size + 1));
       if (rows.length === 0 && after === 0) throw new Fault<Reason>("CASE_NOT_FOUND", { case_id: caseId });
       const entries = rows.map((row: EntryRow) => ({
@@ -72,29 +59,7 @@ export function createReadCases(pool: pg.Pool): ReadCases {
         event: row.event,
         eventDigest: row.event_digest,
       }));
-      return cut(scope, entries, entries.length, page.size, (last) => String(last.version));
+      return cutPage(scope, entries, entries.length, page.size, (last) => String(last.version));
     },
   };
-}
-
-/** Tokens can be forged: the position has to be of the form that the query takes. */
-function position(scope: readonly string[], token: string, form: RegExp): string | undefined {
-  if (token === "") return undefined;
-  const found = readPageToken(scope, token);
-  if (found === undefined || !form.test(found)) throw new Fault<Reason>("PAGE_TOKEN_INVALID");
-  return found;
-}
-
-/** One row more than the page was asked for: it only tells that there is a next page. `found` counts what was left out too. */
-function cut<T>(
-  scope: readonly string[],
-  rows: readonly T[],
-  found: number,
-  size: number,
-  key: (last: T) => string,
-): Page<T> {
-  const items = rows.slice(0, size);
-  const last = items.at(-1);
-  const more = found > items.length && last !== undefined;
-  return { items, nextToken: more ? makePageToken(scope, key(last)) : "" };
 }

@@ -3,10 +3,12 @@ import { principalKey } from "#libs/rpc/principal.ts";
 import { correlationIdKey } from "#libs/rpc/request-context.ts";
 import { remainingMs } from "#libs/rpc/deadline.ts";
 import type { Actor } from "../application/event-facts.ts";
+import type { PageRequest } from "../application/page.ts";
 import type { Reader } from "../application/read-rows.ts";
 
 /** The longest a read may take, whatever the caller allows; in milliseconds. */
 const readCeilingMs = 10_000;
+const pageSizeDefault = 50;
 
 export interface Caller {
   readonly tenantId: string;
@@ -39,4 +41,9 @@ export function readerOf(context: HandlerContext): Reader {
     tenantId: callerOf(context).tenantId,
     remainingMs: () => remainingMs(context, readCeilingMs),
   };
+}
+
+/** Which page a request asks for. */
+export function pageOf(request: { readonly pageSize: number; readonly pageToken: string }): PageRequest {
+  return { size: request.pageSize === 0 ? pageSizeDefault : request.pageSize, token: request.pageToken };
 }

@@ -2,10 +2,12 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { CaseAdminService } from "#libs/gen/caseflow/cases/v1/case_admin_service_pb.ts";
 import type { ChangeCase } from "../application/change-case.ts";
+import type { ListEntryDigests } from "../application/list-entry-digests.ts";
 import type { Policies } from "../application/policies.ts";
 import type { Policy } from "../domain/case.ts";
 import type { CustodyCommand } from "../domain/command.ts";
-import { readerOf } from "./caller.ts";
+import { pageOf, readerOf } from "./caller.ts";
+import { readTimestamp } from "./messages.ts";
 import { createWrite, toAnswer, toWriteRequest } from "./writes.ts";
 
 interface CustodyRequest {
@@ -17,8 +19,9 @@ interface CustodyRequest {
 export function createCaseAdminService(application: {
   readonly changeCase: ChangeCase;
   readonly policies: Policies;
+  readonly listEntryDigests: ListEntryDigests;
 }): Partial<ServiceImpl<typeof CaseAdminService>> {
-  const { changeCase, policies } = application;
+  const { changeCase, policies, listEntryDigests } = application;
   const { method } = CaseAdminService;
   const custody =
     (action: CustodyCommand["action"]) =>
@@ -50,6 +53,16 @@ export function createCaseAdminService(application: {
         },
       });
       return toAnswer(method.setCasePolicy, result, context);
+    },
+
+    async listEntryDigests(request, context) {
+      const filter = {
+        subject: request.subject,
+        recordedFrom: readTimestamp("recorded_from", request.recordedFrom),
+        recordedBefore: readTimestamp("recorded_before", request.recordedBefore),
+      };
+      const page = await listEntryDigests(readerOf(context), filter, pageOf(request));
+      return { entries: page.items.map((item) => ({ ...item })), nextPageToken: page.nextToken };
     },
   };
 }

@@ -2,16 +2,14 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import { CaseState } from "#libs/gen/caseflow/cases/v1/case_pb.ts";
 import { CaseService } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
 import type { ChangeCase } from "../application/change-case.ts";
-import type { PageRequest, ReadCases } from "../application/read-cases.ts";
+import type { ReadCases } from "../application/read-cases.ts";
 import type { WatchCases } from "../application/watch-cases.ts";
 import type { ContentField } from "../domain/command.ts";
-import { callerOf, readerOf } from "./caller.ts";
+import { callerOf, pageOf, readerOf } from "./caller.ts";
 import { toHistoryEntry } from "./event-codec.ts";
 import { readContent, readState, readTimestamp, toCaseMessage } from "./messages.ts";
 import { toWatchMessage } from "./watch-messages.ts";
 import { createWrite } from "./writes.ts";
-
-const pageSizeDefault = 50;
 
 const fieldByPath: Readonly<Record<string, ContentField>> = {
   title: "title",
@@ -100,8 +98,4 @@ export function createCaseService(application: {
       return { entries: page.items.map(toHistoryEntry), nextPageToken: page.nextToken };
     },
   };
-}
-
-function pageOf(request: { readonly pageSize: number; readonly pageToken: string }): PageRequest {
-  return { size: request.pageSize === 0 ? pageSizeDefault : request.pageSize, token: request.pageToken };
 }
