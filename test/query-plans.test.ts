@@ -2,12 +2,13 @@ import { createHash } from "node:crypto";
 import type { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Statement } from "#libs/pg/statement.ts";
-import { findAppliedRequest } from "#services/case/store/answers.ts";
 import { laneOf } from "#services/case/domain/lane.ts";
+import { findAppliedRequest } from "#services/case/store/answers.ts";
 import { listCases, loadCase, toStoredCase, type CaseFilter } from "#services/case/store/cases.ts";
 import { findChange, listChanges } from "#services/case/store/changes.ts";
 import { listEntryDigests } from "#services/case/store/entry-digests.ts";
 import { listEntries } from "#services/case/store/history.ts";
+import { findEntries, saveRequeue } from "#services/case/store/requeue.ts";
 import type { Attack } from "./support/attack-statements.ts";
 import { caseAttacks } from "./support/attack-case-statements.ts";
 import { cloneCaseDatabase } from "./support/databases.ts";
@@ -21,11 +22,20 @@ expectNoLeaks();
 
 const stack = new AsyncDisposableStack();
 let client: Client;
+/** 500 of each tenant's events, or all that it has. */
+const eventIds: Record<string, string[]> = {};
 
 beforeAll(async () => {
   const database = stack.use(await cloneCaseDatabase());
   client = stack.use(await openSuperuser(database.superuserUrl));
   await fillWithManyCases(client);
+  for (const tenant of tenants) {
+    const { rows } = await client.query<{ event_id: string }>(
+      "SELECT event_id FROM audit_entries WHERE tenant_id = $1 ORDER BY event_id LIMIT 500",
+      [tenant],
+    );
+    eventIds[tenant] = rows.map((row) => row.event_id);
+  }
 }, 120_000);
 afterAll(() => stack.disposeAsync());
 
@@ -97,6 +107,15 @@ function nodesOf(node: PlanNode): readonly PlanNode[] {
 const list = (filter: Partial<CaseFilter>, beforeId?: string) => (tenant: string) =>
   listCases(tenant, { ...all, ...filter }, beforeId, pageSize, bytesMax);
 
+function requeueOf(tenantId: string): Parameters<typeof saveRequeue>[0] {
+  const first = createHash("sha256").update(tenantId).digest();
+  const request = { principalId: "operator", requestId: eventId, requestHash: first, answer: first };
+  return {
+    ...{ tenantId, eventIds: eventIds[tenantId]!, lane: laneOf(first), ...request },
+    answerExpiresAt: new Date(),
+  };
+}
+
 /**
  * A page costs its rows (each with entry, content and approvals) and the way down a few indexes, or, where the planner thinks
  * them few, all cases that fit. The largest tenant, read whole, is 80,000 rows.
@@ -142,6 +161,8 @@ const pages: readonly [string, (tenant: string) => Statement][] = [
     (tenant) =>
       listEntryDigests(tenant, { id: caseId, isPolicy: true }, { caseId: eventId, version: 0 }, 501),
   ],
+  ["500 events' entries", (tenant) => findEntries(tenant, eventIds[tenant]!)],
+  ["500 entries to queue", (tenant) => saveRequeue(requeueOf(tenant))],
   ["a history", (tenant) => listEntries(tenant, caseId, 0, pageSize)],
 ];
 

@@ -10,6 +10,7 @@ import { createChangeCase } from "./application/change-case.ts";
 import { createListEntryDigests } from "./application/list-entry-digests.ts";
 import { createPolicies } from "./application/policies.ts";
 import { createReadCases } from "./application/read-cases.ts";
+import { createRequeueEntries } from "./application/requeue-entries.ts";
 import { createWatchCases } from "./application/watch-cases.ts";
 import { readConfig, type Config } from "./config.ts";
 import { createAnnouncer } from "./relay/announce.ts";
@@ -64,6 +65,7 @@ export async function start(
     changeCase: createChangeCase(writing),
     policies: createPolicies(writing),
     listEntryDigests: createListEntryDigests(pool),
+    requeueEntries: createRequeueEntries(writing),
     readCases: createReadCases(pool),
     watchCases,
   };

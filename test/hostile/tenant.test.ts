@@ -113,8 +113,9 @@ function expectedOutcome(walked: WalkedMethod, probe: Probe): RegExp {
   );
 }
 
-/** Whether the field names the one thing that the request is about. */
+/** Whether the field names the one thing that the request is about. Of a list, what is not there is passed over. */
 function namesOne(walked: WalkedMethod, { path, field }: Probe): boolean {
+  if (field.fieldKind === "list") return false;
   return wantsUuid(field) && !walked.tenantFromMessage && path !== "request_id" && isMandatory(walked, path);
 }
 

@@ -16,6 +16,7 @@ import {
   removeDelivered,
 } from "#services/case/store/outbox.ts";
 import { loadPolicy, savePolicy, type NewPolicy } from "#services/case/store/policies.ts";
+import { findEntries, saveRequeue } from "#services/case/store/requeue.ts";
 import { saveTransition, type NewTransition } from "#services/case/store/save-transition.ts";
 import type { Attack } from "./attack-statements.ts";
 
@@ -26,6 +27,8 @@ export interface VictimsCase {
   readonly requestId: string;
   readonly eventId: string;
   readonly lane: number;
+  /** Of an event that was delivered. */
+  readonly deliveredEventId: string;
 }
 
 export function caseAttacks({
@@ -34,6 +37,7 @@ export function caseAttacks({
   requestId,
   eventId,
   lane,
+  deliveredEventId,
 }: VictimsCase): readonly Attack[] {
   const filter = {
     states: ["draft"],
@@ -82,6 +86,12 @@ export function caseAttacks({
     app("saveTransition of an erasure", (tenantId) => saveTransition(erasureOf(draft, tenantId, lane))),
     app("loadPolicy", (tenantId) => loadPolicy(tenantId, "permit")),
     app("savePolicy", (tenantId) => savePolicy(policyOf(tenantId, lane))),
+    app("findEntries", (tenantId) => findEntries(tenantId, [eventId])),
+    app("saveRequeue", (tenantId) => {
+      const { requestId: newId, requestHash, answer, answerExpiresAt } = transitionOf(tenantId, lane);
+      const request = { principalId, requestId: newId, requestHash, answer, answerExpiresAt };
+      return saveRequeue({ tenantId, eventIds: [deliveredEventId], lane, ...request });
+    }),
     app("saveTransition of a new case", (tenantId) => saveTransition(creationOf(draft, tenantId, lane))),
     relay("nextPendingLane", () => nextPendingLane(lane - 1)),
     relay("nextPendingTenant", () => nextPendingTenant(lane, "")),

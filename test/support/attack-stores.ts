@@ -2,7 +2,7 @@ import type pg from "pg";
 import { loadCase, toStoredCase, type CaseRow } from "#services/case/store/cases.ts";
 import { startAuditService } from "./audit-service.ts";
 import { auditAttacks } from "./attack-audit-statements.ts";
-import { caseAttacks } from "./attack-case-statements.ts";
+import { caseAttacks, type VictimsCase } from "./attack-case-statements.ts";
 import type { Attack } from "./attack-statements.ts";
 import { openCase, setPolicy, startCaseService, tenant as victim } from "./case-service.ts";
 import { cloneAuditDatabase, cloneCaseDatabase, type TestDatabase } from "./databases.ts";
@@ -45,10 +45,20 @@ export async function fillCaseStore(): Promise<AttackedStore> {
     return rows[0]!.watched; // Another file's long transaction, in whatever database, hides them from watches.
   });
   await superuser.query("UPDATE recorded_answers SET expires_at = now() - interval '1 hour'");
-  return toStore("case", opened, superuser, caseAttacks(await findDraft(superuser)));
+  const delivered = await superuser.query<{ event_id: string }>(
+    "DELETE FROM outbox o USING audit_entries e WHERE e.event_id = o.event_id AND e.action = 'start_review' AND e.tenant_id = $1 RETURNING o.event_id",
+    [victim],
+  );
+  const deliveredEventId = delivered.rows[0]!.event_id;
+  return toStore(
+    "case",
+    opened,
+    superuser,
+    caseAttacks({ ...(await findDraft(superuser)), deliveredEventId }),
+  );
 }
 
-async function findDraft(superuser: pg.Client): Promise<Parameters<typeof caseAttacks>[0]> {
+async function findDraft(superuser: pg.Client): Promise<Omit<VictimsCase, "deliveredEventId">> {
   const found = await superuser.query(
     `SELECT case_id, principal_id, request_id, event_id, lane FROM cases
        JOIN audit_entries USING (tenant_id, case_id, version) JOIN outbox USING (tenant_id, event_id, case_id, version)

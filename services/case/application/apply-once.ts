@@ -28,6 +28,8 @@ import type { Actor, EventFacts } from "./event-facts.ts";
 const attemptsMax = 5;
 /** The longest pause before looking again: rivals that lost together do not come back together. */
 const rivalPauseMs = 20;
+/** How long an answer is replayed. */
+export const answerKeptMs = 7 * 24 * 60 * 60 * 1000;
 
 /** What every write carries. */
 export interface WriteRequest {
@@ -63,6 +65,8 @@ export interface Attempt {
   readonly answer: Uint8Array;
   /** What the statement goes on from; 0: nothing was there. */
   readonly fromVersion: number;
+  /** For a statement that touches one row or hundreds. */
+  readonly planEachTime?: boolean;
 }
 
 /**
@@ -79,13 +83,13 @@ export async function applyOnce(
   for (let attempt = 1; ; attempt++) {
     const { found, applied } = await look(pool, request, load, now());
     if (applied) return { answer: replay(request, applied), replayed: true };
-    const { statement, answer, fromVersion } = prepare(found, now());
-    if (await commit(pool, request, statement)) {
+    const prepared = prepare(found, now());
+    if (await commit(pool, request, prepared)) {
       onCommitted();
-      return { answer, replayed: false };
+      return { answer: prepared.answer, replayed: false };
     }
     if (attempt === attemptsMax) {
-      throw new Fault<Reason>("VERSION_MISMATCH", { current_version: String(fromVersion) });
+      throw new Fault<Reason>("VERSION_MISMATCH", { current_version: String(prepared.fromVersion) });
     }
     await pause(Math.random() * rivalPauseMs);
   }
@@ -111,10 +115,11 @@ async function look(
 
 function replay(request: WriteRequest, applied: AppliedRequest): Uint8Array {
   if (applied.answer === undefined) {
-    throw new Fault<Reason>("REQUEST_ALREADY_APPLIED", {
-      case_id: applied.caseId,
-      version: String(applied.version),
-    });
+    const { entry } = applied;
+    throw new Fault<Reason>(
+      "REQUEST_ALREADY_APPLIED",
+      entry && { case_id: entry.caseId, version: String(entry.version) },
+    );
   }
   if (!Buffer.from(applied.answer.requestHash).equals(request.requestHash)) {
     throw new Fault<Reason>("REQUEST_ID_REUSED", { request_id: request.requestId });
@@ -123,11 +128,14 @@ function replay(request: WriteRequest, applied: AppliedRequest): Uint8Array {
 }
 
 /** Commits; false when somebody was faster and nothing was written. */
-async function commit(pool: pg.Pool, request: WriteRequest, statement: Statement): Promise<boolean> {
+async function commit(
+  pool: pg.Pool,
+  request: WriteRequest,
+  { statement, planEachTime = false }: Attempt,
+): Promise<boolean> {
   try {
-    const [saved] = await reportDatabaseFaults(() =>
-      runForTenant(pool, { tenantId: request.tenantId, timeoutMs: request.remainingMs() }, [statement]),
-    );
+    const options = { tenantId: request.tenantId, timeoutMs: request.remainingMs(), planEachTime };
+    const [saved] = await reportDatabaseFaults(() => runForTenant(pool, options, [statement]));
     return saved?.rowCount === 1;
   } catch (error) {
     if (isLostRace(error)) return false;

@@ -1,11 +1,9 @@
 import { laneOf } from "../domain/lane.ts";
 import type { NewEntry } from "../store/new-entry.ts";
-import type { WriteDependencies, WriteRequest } from "./apply-once.ts";
+import { answerKeptMs, type WriteDependencies, type WriteRequest } from "./apply-once.ts";
 import type { EventFacts } from "./event-facts.ts";
 import { nextEventId } from "./event-id.ts";
 import { sha256 } from "./sha256.ts";
-
-const answerKeptMs = 7 * 24 * 60 * 60 * 1000;
 
 /** The event that the next one of the same subject must link to. */
 export interface LatestEvent {

@@ -4,6 +4,7 @@ import { CaseAdminService } from "#libs/gen/caseflow/cases/v1/case_admin_service
 import type { ChangeCase } from "../application/change-case.ts";
 import type { ListEntryDigests } from "../application/list-entry-digests.ts";
 import type { Policies } from "../application/policies.ts";
+import type { RequeueEntries } from "../application/requeue-entries.ts";
 import type { Policy } from "../domain/case.ts";
 import type { CustodyCommand } from "../domain/command.ts";
 import { pageOf, readerOf } from "./caller.ts";
@@ -20,8 +21,9 @@ export function createCaseAdminService(application: {
   readonly changeCase: ChangeCase;
   readonly policies: Policies;
   readonly listEntryDigests: ListEntryDigests;
+  readonly requeueEntries: RequeueEntries;
 }): Partial<ServiceImpl<typeof CaseAdminService>> {
-  const { changeCase, policies, listEntryDigests } = application;
+  const { changeCase, policies, listEntryDigests, requeueEntries } = application;
   const { method } = CaseAdminService;
   const custody =
     (action: CustodyCommand["action"]) =>
@@ -63,6 +65,18 @@ export function createCaseAdminService(application: {
       };
       const page = await listEntryDigests(readerOf(context), filter, pageOf(request));
       return { entries: page.items.map((item) => ({ ...item })), nextPageToken: page.nextToken };
+    },
+
+    async requeueEntries(request, context) {
+      const result = await requeueEntries({
+        ...toWriteRequest(method.requeueEntries, request, context),
+        eventIds: [...new Set(request.eventIds.map((eventId) => eventId.toLowerCase()))],
+        encodeAnswer: (eventIds) => {
+          const { output } = method.requeueEntries;
+          return toBinary(output, create(output, { requeuedEventIds: [...eventIds] }));
+        },
+      });
+      return toAnswer(method.requeueEntries, result, context);
     },
   };
 }

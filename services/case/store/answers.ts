@@ -2,15 +2,15 @@ import type { Statement } from "#libs/pg/statement.ts";
 
 /** What is known of a request id that took effect before. */
 export interface AppliedRequest {
-  readonly caseId: string;
-  readonly version: number;
+  /** The entry that it made; absent where it made none. */
+  readonly entry: { readonly caseId: string; readonly version: number } | undefined;
   /** The recorded answer; absent once it has expired. */
   readonly answer: { readonly requestHash: Uint8Array; readonly bytes: Uint8Array } | undefined;
 }
 
 /**
  * Finds what a principal's request id did: from the audit entry, which keeps the id for ever, and from the recorded
- * answer, which expires. No row: it took no effect. Locks nothing.
+ * answer, which expires. No row: it took no effect, or made no entry, and its answer is gone. Locks nothing.
  *
  * To be run after the case was read, in a statement (and so a snapshot) of its own: what the case shows, the answer then
  * shows too. The other way round, a commit between the two would look like somebody else's.
@@ -29,24 +29,27 @@ export function findAppliedRequest(
         LEFT JOIN recorded_answers r
           ON r.tenant_id = e.tenant_id AND r.principal_id = e.principal_id AND r.request_id = e.request_id
          AND r.expires_at > $4
-       WHERE e.tenant_id = $1 AND e.principal_id = $2 AND e.request_id = $3`,
+       WHERE e.tenant_id = $1 AND e.principal_id = $2 AND e.request_id = $3
+      UNION ALL
+      SELECT NULL, NULL, a.request_hash, CASE WHEN a.expires_at > $4 THEN a.answer END
+        FROM recorded_answers a
+       WHERE a.tenant_id = $1 AND a.principal_id = $2 AND a.request_id = $3 AND a.case_id IS NULL`,
     values: [tenantId, principalId, requestId, at],
   };
 }
 
 /** The columns of `findAppliedRequest` as `pg` gives them. */
 export interface AppliedRequestRow {
-  readonly case_id: string;
-  readonly version: number;
+  readonly case_id: string | null;
+  readonly version: number | null;
   readonly request_hash: Buffer | null;
   readonly answer: Buffer | null;
 }
 
 export function toAppliedRequest(row: AppliedRequestRow): AppliedRequest {
-  const { request_hash: requestHash, answer } = row;
+  const { case_id: caseId, version, request_hash: requestHash, answer } = row;
   return {
-    caseId: row.case_id,
-    version: row.version,
+    entry: caseId !== null && version !== null ? { caseId, version } : undefined,
     answer: requestHash && answer ? { requestHash, bytes: answer } : undefined,
   };
 }

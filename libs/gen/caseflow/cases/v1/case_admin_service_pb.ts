@@ -571,7 +571,7 @@ export const RequeueEntriesRequestSchema: GenMessage<RequeueEntriesRequest> = /*
  */
 export type RequeueEntriesResponse = Message<"caseflow.cases.v1.RequeueEntriesResponse"> & {
   /**
-   * Those that exist and are queued now; at most 500.
+   * Those that wait for delivery now, in the order asked; at most 500. The others are no entries, or dead letters.
    *
    * @generated from field: repeated string requeued_event_ids = 1;
    */
@@ -862,7 +862,9 @@ export const CaseAdminService: GenService<{
     output: typeof ListEntryDigestsResponseSchema;
   },
   /**
-   * Queues entries for delivery again; what the audit service has already is absorbed there.
+   * Queues entries for delivery again; what the audit service has already is absorbed there. What is no entry of the tenant's is
+   * passed over. So is a dead letter: it stays one until it is redriven or skipped, and what is queued of its case waits behind it.
+   * The answer is replayed for seven days; after that the same request queues again.
    *
    * @generated from rpc caseflow.cases.v1.CaseAdminService.RequeueEntries
    */
