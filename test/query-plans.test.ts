@@ -191,7 +191,8 @@ async function writesOf(tenant: string): Promise<readonly Attack[]> {
   const { rows } = await client.query(text, [...values]);
   const draft = toStoredCase(rows[0]).case;
   const lane = laneOf(createHash("sha256").update(tenant).digest());
-  const attacks = caseAttacks({ draft, principalId: draft.creatorId, requestId: eventId, eventId, lane });
+  const ids = { principalId: draft.creatorId, requestId: eventId, eventId, deliveredEventId: eventId };
+  const attacks = caseAttacks({ draft, ...ids, lane });
   return attacks.filter(({ name }) => name.startsWith("save"));
 }
 
@@ -210,7 +211,8 @@ test("a plan of a write made while the tables are empty reads nothing by its ten
     const { rows } = await young.query(`EXPLAIN (GENERIC_PLAN, FORMAT JSON) ${make("tiny").text}`);
     for (const { "Node Type": type, "Index Cond": found = "" } of nodesOf(rows[0]["QUERY PLAN"][0].Plan)) {
       expect(type, name).not.toMatch(/^(Seq|Bitmap Heap) Scan$/);
-      if (type.startsWith("Index")) expect(found, name).toMatch(/tenant_id.* AND .*(case_id|request_id)/);
+      if (type.startsWith("Index"))
+        expect(found, name).toMatch(/tenant_id.* AND .*(case_id|request_id|event_id)/);
     }
   }
 });
