@@ -1,8 +1,11 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Client } from "pg";
 import { expect, test } from "vitest";
 import { createEmptyDatabase } from "#test/support/empty-database.ts";
+import { openSuperuser } from "#test/support/superuser.ts";
+import { waitUntil } from "#test/support/wait-until.ts";
 import { migrate } from "./migrate.ts";
 import { openSession } from "./session.ts";
 
@@ -120,7 +123,7 @@ test("what a migration sets does not reach the next one", async () => {
 
   await migrate(at);
 
-  expect(await at.query("SELECT lock_timeout FROM public.here")).toEqual([{ lock_timeout: "10s" }]);
+  expect(await at.query("SELECT lock_timeout FROM public.here")).toEqual([{ lock_timeout: "100ms" }]);
 });
 
 test("a target stops the run there, and one below what is applied is refused", async () => {
@@ -135,6 +138,48 @@ test("a target stops the run there, and one below what is applied is refused", a
   await expect(migrate({ ...at, to: 1 })).rejects.toThrow("the database is at 2, migrations only go forward");
   await expect(migrate({ ...at, to: 4 })).rejects.toThrow("the files end at 3");
 });
+
+test("a migration that finds its table in use lets the others go on, and is applied once the table is free", async () => {
+  await using at = await start({ "0001_notes.sql": "CREATE TABLE notes (text text);" });
+  await migrate(at);
+  await at.write({ "0002_more.sql": "ALTER TABLE notes ADD COLUMN more text;" });
+  await using user = await openSuperuser(at.url);
+  await using observer = await openSuperuser(at.url);
+  await user.query("BEGIN");
+  await user.query("SELECT FROM notes");
+
+  const migrating = migrate(at);
+  await waitUntil(() => someoneWaits(observer));
+  await observer.query("SELECT text FROM notes"); // Waits behind the migration, which waits for the user.
+  await user.query("COMMIT");
+
+  expect(await migrating).toEqual({ applied: ["0002_more.sql"] });
+});
+
+test("in a deadlock it is the migration that lets go and tries again", async () => {
+  await using at = await start({ "0001_notes.sql": "CREATE TABLE first (); CREATE TABLE second ();" });
+  await migrate(at);
+  await at.write({ "0002_more.sql": "LOCK TABLE first, second IN ACCESS EXCLUSIVE MODE; DROP TABLE first;" });
+  await using user = await openSuperuser(at.url);
+  await using observer = await openSuperuser(at.url);
+  await user.query("BEGIN");
+  await user.query("SELECT FROM second");
+
+  const migrating = migrate(at);
+  await waitUntil(() => someoneWaits(observer));
+  await user.query("SELECT FROM first");
+  await user.query("COMMIT");
+
+  expect(await migrating).toEqual({ applied: ["0002_more.sql"] });
+});
+
+/** Whether somebody waits for a table of the client's database. */
+async function someoneWaits(client: Client): Promise<boolean> {
+  const { rows } = await client.query(
+    "SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database() AND NOT l.granted",
+  );
+  return rows.length > 0;
+}
 
 async function start(files: Record<string, string>) {
   await using opened = new AsyncDisposableStack();

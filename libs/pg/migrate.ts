@@ -7,12 +7,20 @@
  * before the first look at the table; a second migrator waits for it and then finds nothing left to do. The lock
  * goes with the session, so a killed migrator holds nobody up.
  *
+ * Services go on meanwhile. A migration waits for their tables for a moment only, lets go, and is tried again: whoever is
+ * behind it waits no longer than that, and then for the migration itself. The same ends deadlocks, and on the migration's side.
+ * They cannot be ordered away: a prepared statement of several parts locks its tables in one order when it is parsed and in
+ * another whenever it is used again.
+ *
  * A database that is ahead of the folder (an older release started again) is left as it is.
  */
+import { setTimeout as pause } from "node:timers/promises";
 import { type Client, DatabaseError } from "pg";
 
+import { createBackoff } from "#libs/resilience/backoff.ts";
 import { readMigrationFiles, type MigrationFile } from "./migration-files.ts";
 import { openSession } from "./session.ts";
+import { asksToTryAgain } from "./try-again.ts";
 
 export interface MigrateOptions {
   /** Of the role that owns the schema. A direct connection: a pooler in transaction mode loses the lock. */
@@ -27,8 +35,14 @@ export interface MigrateOptions {
 const connectTimeoutMs = 10_000;
 /** How long a second migrator waits for the first. */
 const turnTimeoutMs = 600_000;
-/** How long a migration may wait for a table that others use, while everyone behind it waits too. */
-const lockTimeoutMs = 10_000;
+/**
+ * How long a migration waits for a table at a time. What it waits for several stays below PostgreSQL's `deadlock_timeout`, one
+ * second, after which a service that is caught in a deadlock with it would fail.
+ */
+const lockTimeoutMs = 100;
+/** How long a migration is tried again because others use its tables, and the pauses in which they go on. */
+const triesMs = 60_000;
+const pauses = { baseMs: 50, capMs: 1_000 };
 /** ASCII "migrate" as a bigint: the advisory lock's key, one for each database. */
 const lockKey = "0x6d696772617465";
 
@@ -106,7 +120,28 @@ async function findPending(session: Client, files: readonly MigrationFile[], tar
   return files.slice(current, target);
 }
 
+/** Applies a file, trying again while others keep it from the tables. */
 async function apply(session: Client, file: MigrationFile): Promise<void> {
+  const endsAt = performance.now() + triesMs;
+  const nextPauseMs = createBackoff(pauses, Math.random);
+  for (;;) {
+    try {
+      return await applyNow(session, file);
+    } catch (error) {
+      if (!isKeptOut(error) || performance.now() >= endsAt) {
+        throw new Error(`${file.name}${describe(error, file.sql)}`, { cause: error });
+      }
+    }
+    await pause(nextPauseMs());
+  }
+}
+
+/** `lock_not_available`, and what PostgreSQL asks to try again. */
+function isKeptOut(error: unknown): boolean {
+  return asksToTryAgain(error) || (error instanceof DatabaseError && error.code === "55P03");
+}
+
+async function applyNow(session: Client, file: MigrationFile): Promise<void> {
   try {
     await session.query("BEGIN");
     const before = await currentTransaction(session);
@@ -123,7 +158,7 @@ async function apply(session: Client, file: MigrationFile): Promise<void> {
     await session.query("COMMIT");
   } catch (error) {
     await session.query("ROLLBACK").catch(() => {}); // The first error is the one to tell.
-    throw new Error(`${file.name}${describe(error, file.sql)}`, { cause: error });
+    throw error;
   }
 }
 
