@@ -15,7 +15,7 @@ import { tapePath, toTapeValue, type TapeCommand, type TapeTransaction } from ".
 /* Writes the tape of a release: CASEFLOW_RECORD=<version>. Run once, from the code that is released. Skipped otherwise. */
 
 const version = process.env["CASEFLOW_RECORD"];
-const roles = ["case_app", "case_relay"];
+const roles = ["case_app", "case_relay", "audit_app"];
 
 test.skipIf(version === undefined)("the statements of this code are recorded", async () => {
   const tape: TapeTransaction[] = [];
@@ -69,6 +69,10 @@ test.skipIf(version === undefined)("the statements of this code are recorded", a
       .poll(async () => (await superuser.query("SELECT FROM outbox")).rowCount, { timeout: 10_000 })
       .toBe(0);
   }
+  const auditor = await audit.auditor(tenant);
+  await auditor.getEvent({ eventId: squatter.eventId });
+  for (const filter of [{}, { subject: caseId }, { type: "caseflow.case.created", actorId: "caseworker" }])
+    await auditor.listEvents({ filter, pageSize: 5 });
   expect(tape.length).toBeGreaterThan(30);
   await writeFile(tapePath(version!), `${JSON.stringify(tape, null, 1)}\n`);
 });

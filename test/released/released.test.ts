@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import pg from "pg";
-import { cloneCaseDatabase } from "../support/databases.ts";
+import { cloneAuditDatabase, cloneCaseDatabase } from "../support/databases.ts";
 import { expectNoLeaks } from "../support/leak-check.ts";
 import { fromTapeValue, listTapes, readTape } from "./tape.ts";
 
@@ -18,9 +18,14 @@ test("at least one released version left a tape", async () => {
 test.each(await listTapes())(
   "today's schema answers every statement of release %s as that release's own did",
   async (version) => {
-    await using database = await cloneCaseDatabase();
+    await using cases = await cloneCaseDatabase();
+    await using audit = await cloneAuditDatabase();
     await using opened = new AsyncDisposableStack();
-    const urls: Record<string, string> = { case_app: database.appUrl, case_relay: database.relayUrl };
+    const urls: Record<string, string> = {
+      case_app: cases.appUrl,
+      case_relay: cases.relayUrl,
+      audit_app: audit.appUrl,
+    };
     const clients = new Map<string, pg.Client>();
     for (const [role, connectionString] of Object.entries(urls)) {
       const client = new pg.Client({ connectionString });
@@ -38,6 +43,6 @@ test.each(await listTapes())(
         if (table !== undefined && rowCount > 0) wrote.add(table);
       }
     }
-    expect([...wrote]).toEqual(expect.arrayContaining(["cases", "outbox"]));
+    expect([...wrote]).toEqual(expect.arrayContaining(["cases", "outbox", "events"]));
   },
 );

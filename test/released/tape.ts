@@ -2,8 +2,8 @@ import { readdir, readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 
 /*
- * What a released version sends to the case database: every statement of whole lives of cases, in order, with its values, as its
- * connections sent them. A later schema has to answer the same.
+ * What a released version sends to its databases: every statement of whole lives of cases and of what is delivered of them, in
+ * order, with its values, as its connections sent them. A later schema has to answer the same.
  */
 
 /** One command on a connection: `BEGIN …` and `COMMIT` as text, everything else as a prepared statement. */
@@ -54,6 +54,7 @@ export function toTapeValue(value: unknown): TapeValue {
   }
   if (value instanceof Date) return { time: value.toISOString() };
   if (Array.isArray(value)) return value.map(toTapeValue);
+  if (typeof value === "bigint") return String(value);
   if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") return value;
   throw new TypeError(`a ${typeof value} has no place on a tape`);
 }
