@@ -3,13 +3,13 @@ import { fileURLToPath } from "node:url";
 
 import type { Stack } from "#libs/client/stack.ts";
 import type { Environment } from "#libs/config/read-settings.ts";
+import { FolderLocked, lockFolder } from "#libs/files/lock-folder.ts";
 import { createLocalIssuer, type LocalIssuer } from "#libs/local-issuer/local-issuer.ts";
 
 import { checkPorts } from "./check-ports.ts";
 import type { LocalConfig } from "./config.ts";
 import { forgetData } from "./forget-data.ts";
 import { clearLeftovers, stackVariable } from "./leftovers.ts";
-import { FolderLocked, lockFolder } from "./lock-folder.ts";
 import { makeFolder } from "./make-folder.ts";
 import { signTokens } from "./made-up-people.ts";
 import type { Progress } from "./progress.ts";

@@ -25,7 +25,7 @@ const answerTimeoutMs = 1_000;
  * Throws `FolderLocked` when it is held already. Processes in other network namespaces (containers) are not seen.
  */
 export async function lockFolder(folder: string): Promise<AsyncDisposable> {
-  const name = `\0caseflow-${createHash("sha256")
+  const name = `\0folder-lock-${createHash("sha256")
     .update(await realpath(folder))
     .digest("hex")}`;
   const server = createServer((peer) => {
