@@ -9,6 +9,7 @@ export type Rejection =
 /** Every reason with which this service refuses a call. */
 export type Reason =
   | "EVENT_NOT_FOUND"
+  | "CHECKPOINT_NOT_FOUND"
   | "UNAUTHENTICATED"
   | "FORBIDDEN"
   | "INVALID_REQUEST"

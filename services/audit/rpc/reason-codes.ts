@@ -4,6 +4,7 @@ import type { Reason } from "../domain/reason.ts";
 /** `Record<Reason, …>`: a new reason without a code does not compile. */
 export const codeByReason: Record<Reason, Code> = {
   EVENT_NOT_FOUND: Code.NotFound,
+  CHECKPOINT_NOT_FOUND: Code.NotFound,
   UNAUTHENTICATED: Code.Unauthenticated,
   FORBIDDEN: Code.PermissionDenied,
   INVALID_REQUEST: Code.InvalidArgument,
