@@ -1,4 +1,4 @@
-import type { Setting } from "./setting.ts";
+import type { Found, Setting } from "./setting.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -31,4 +31,18 @@ export function readSettings<T extends object>(
   }
   if (faults.length > 0) throw new ConfigError(faults);
   return Object.freeze(values as T); // Each key has its value: a setting without one is a fault.
+}
+
+/** Several settings as one value. Its fault has a line for each of theirs. */
+export function together<T extends object>(settings: {
+  readonly [K in keyof T]: Setting<T[K]>;
+}): Setting<Readonly<T>> {
+  return (env): Found<Readonly<T>> => {
+    try {
+      return { value: readSettings<T>(env, settings) };
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      return { fault: error.message };
+    }
+  };
 }

@@ -1,4 +1,4 @@
-import { ConfigError, readSettings, type Environment } from "#libs/config/read-settings.ts";
+import { readSettings, together, type Environment } from "#libs/config/read-settings.ts";
 import {
   oneOf,
   port,
@@ -80,11 +80,5 @@ export function readRelayConfig(env: Environment): RelayConfig {
 const relayUnlessOff: Setting<RelayConfig | undefined> = (env) => {
   const where = oneOf("RELAY", ["in-process", "off"], { fallback: "in-process" })(env);
   if (where.fault !== undefined) return { fault: where.fault };
-  if (where.value === "off") return { value: undefined };
-  try {
-    return { value: readRelayConfig(env) };
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    return { fault: error.message };
-  }
+  return where.value === "off" ? { value: undefined } : together<RelayConfig>(relaySettings)(env);
 };
