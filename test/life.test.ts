@@ -6,6 +6,7 @@ import { CaseService } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
 import { content, type PersonName } from "./support/case-service.ts";
 import { bufCurl, grpcJs, type Driver } from "./support/drivers.ts";
 import { startPair, type Pair } from "./support/pair.ts";
+import { untilSealed } from "./support/signing.ts";
 import { openSuperuser } from "./support/superuser.ts";
 
 let pair: Pair;
@@ -106,6 +107,7 @@ test.each(drivers)(
 test("what one driver wrote, all others read the same", async () => {
   const request = { filter: {}, pageSize: 500 };
   const token = await pair.cases.token("auditor");
+  await untilSealed(await pair.audit.auditor());
   const answers = await Promise.all(
     drivers.map(([, drive]) => drive({ url: pair.audit.url, token }, AuditService, "ListEvents", request)),
   );

@@ -27,6 +27,7 @@ test("settings put other databases and another issuer in place of the stack's ow
     CASE_RELAY_DATABASE_URL: cases.relayUrl,
     AUDIT_DATABASE_URL: audit.appUrl,
     AUDIT_OWNER_DATABASE_URL: audit.ownerUrl,
+    AUDIT_SIGNER_DATABASE_URL: audit.signerUrl,
     CASEFLOW_JWKS: issuer.jwks,
     CASEFLOW_JWT_ISSUER: issuer.issuer,
     CASEFLOW_JWT_AUDIENCE: issuer.audience,

@@ -52,7 +52,15 @@ test("stack.json names everything the interface promises, and only its owner can
 });
 
 test("every secret the stack keeps is closed to others", async () => {
-  for (const name of ["issuer-key.json", "relay-token", "stack.json", "logs/case.log", "logs/audit.log"]) {
+  const names = [
+    "issuer-key.json",
+    "relay-token",
+    "log-keys/1.pem",
+    "stack.json",
+    "logs/case.log",
+    "logs/audit.log",
+  ];
+  for (const name of [...names, "log-keys", "signer"]) {
     expect((await stat(join(home, name))).mode & 0o077, name).toBe(0);
   }
 });

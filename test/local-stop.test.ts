@@ -4,11 +4,14 @@ import { join } from "node:path";
 
 import { expect, test, vi } from "vitest";
 
+import { createAuditClient } from "#libs/client/audit-client.ts";
 import { createCaseClient } from "#libs/client/case-client.ts";
 import type { Stack } from "#libs/client/stack.ts";
 
 import { npmStart, processesOf, run, untilGone, untilReady } from "./support/local-stack.ts";
+import { untilSealed } from "./support/signing.ts";
 import { makeTemporaryHome } from "./support/temporary-home.ts";
+import { waitUntil } from "./support/wait-until.ts";
 
 /** A test may start a stack three times, on a machine that does other things too. */
 const patienceMs = 120_000;
@@ -19,7 +22,9 @@ test("data survives a restart, and --reset forgets it", { timeout: patienceMs },
   const home = temporary.path;
 
   await using first = npmStart({ home });
-  const caseId = await createCase(await untilReady(home, first));
+  const started = await untilReady(home, first);
+  const caseId = await createCase(started);
+  const log = await readLog(started, 1);
   first.kill("SIGTERM");
   expect(await first.ended).toBe(0);
   await expectStopped(home);
@@ -27,12 +32,22 @@ test("data survives a restart, and --reset forgets it", { timeout: patienceMs },
   await using second = npmStart({ home });
   const again = await untilReady(home, second);
   expect(await isThere(again, caseId)).toBe(true);
+  await createCase(again);
+  expect(await readLog(again, 2), "one more event, signed with the same key").toEqual({
+    ...log,
+    size: log.size + 1,
+  });
   second.kill("SIGINT");
   expect(await second.ended).toBe(0);
   await expectStopped(home);
 
   await using third = npmStart({ home }, "--reset");
-  expect(await isThere(await untilReady(home, third), caseId)).toBe(false);
+  const empty = await untilReady(home, third);
+  expect(await isThere(empty, caseId)).toBe(false);
+  await createCase(empty);
+  const anew = await readLog(empty, 1);
+  expect(anew.size, "a log that has begun anew").toBe(1);
+  expect(anew.keys).not.toEqual(log.keys);
   third.kill("SIGTERM");
   expect(await third.ended).toBe(0);
 });
@@ -159,6 +174,14 @@ async function createCase(stack: Stack): Promise<string> {
   await using cases = createCaseClient({ url: stack.case.url, token: stack.tokens.caseworker ?? "" });
   const { case: created } = await cases.createCase({ requestId: randomUUID(), caseType: "t", content: {} });
   return created?.caseId ?? "";
+}
+
+/** How long the tenant's log is once so many events are there and all are signed, and with which keys they were. */
+async function readLog(stack: Stack, events: number): Promise<{ size: number; keys: readonly string[] }> {
+  await using audit = createAuditClient({ url: stack.audit.url, token: stack.tokens.auditor ?? "" });
+  await waitUntil(async () => (await audit.listEvents({})).events.length === events);
+  const { checkpoint, verifierKeys: keys } = await untilSealed(audit);
+  return { size: Number(checkpoint.split("\n")[1]), keys };
 }
 
 async function isThere(stack: Stack, caseId: string): Promise<boolean> {

@@ -1,5 +1,25 @@
-import { readSettings, type Environment } from "#libs/config/read-settings.ts";
-import { oneOf, port, text, url, urlOrPath, wholeNumber } from "#libs/config/setting.ts";
+import { readSettings, together, type Environment } from "#libs/config/read-settings.ts";
+import {
+  oneOf,
+  port,
+  postgresUrl,
+  type Setting,
+  text,
+  url,
+  urlOrPath,
+  wholeNumber,
+} from "#libs/config/setting.ts";
+
+export interface SignerConfig {
+  /** As the signer's role. */
+  readonly signerDatabaseUrl: string;
+  /** A folder of private keys, each an Ed25519 key as PKCS#8 in a file `*.pem`. */
+  readonly signingKeys: string;
+  /** A folder that keeps the last checkpoint of each log, outside of the database and of its backups. */
+  readonly signerHome: string;
+  /** Origin and key name of a tenant's log are this, a slash and the tenant's id. */
+  readonly logOrigin: string;
+}
 
 export interface Config {
   /** The address that both ports are bound to. */
@@ -16,6 +36,8 @@ export interface Config {
   readonly jwks: URL;
   readonly jwtIssuer: string;
   readonly jwtAudience: string;
+  /** `undefined`: this process does not sign. One process alone may, of all that serve a database. */
+  readonly signer: SignerConfig | undefined;
   /** How long calls under way may still take after the signal to stop; in milliseconds. */
   readonly drainMs: number;
   readonly logLevel: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
@@ -32,9 +54,27 @@ export function readConfig(env: Environment): Config {
     jwks: urlOrPath("CASEFLOW_JWKS", { protocols: ["http:", "https:"] }),
     jwtIssuer: text("CASEFLOW_JWT_ISSUER"),
     jwtAudience: text("CASEFLOW_JWT_AUDIENCE"),
+    signer: signerIfSet,
     drainMs: wholeNumber("CASEFLOW_DRAIN_MS", { min: 0, max: 600_000, fallback: 10_000 }),
     logLevel: oneOf("LOG_LEVEL", ["trace", "debug", "info", "warn", "error", "fatal", "silent"], {
       fallback: "info",
     }),
   });
 }
+
+const signerSettings = {
+  signerDatabaseUrl: postgresUrl("AUDIT_SIGNER_DATABASE_URL"),
+  signingKeys: text("AUDIT_SIGNING_KEYS"),
+  signerHome: text("AUDIT_SIGNER_HOME"),
+  logOrigin: text("CASEFLOW_LOG_ORIGIN", {
+    pattern: /^(?=.{1,190}$)[a-z0-9][a-z0-9.-]*(\/[\w.~-]+)*$/,
+    allowed: "a host name and a path without a scheme, such as example.org/log, of at most 190 characters",
+  }),
+};
+
+/** The origin alone asks for nothing: it is told to processes that do not sign, too. */
+const signerIfSet: Setting<SignerConfig | undefined> = (env) => {
+  const names = ["AUDIT_SIGNER_DATABASE_URL", "AUDIT_SIGNING_KEYS", "AUDIT_SIGNER_HOME"];
+  const isSet = names.some((name) => env[name]?.trim());
+  return isSet ? together<SignerConfig>(signerSettings)(env) : { value: undefined };
+};

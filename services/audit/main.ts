@@ -7,18 +7,23 @@ import { serve } from "#libs/service/serve.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import { createReadEvents } from "./application/read-events.ts";
 import { createListHeads } from "./application/list-heads.ts";
+import { createReadProofs } from "./application/read-proofs.ts";
 import { createRecordEvents } from "./application/record-events.ts";
 import { readConfig, type Config } from "./config.ts";
 import { createAuditService } from "./rpc/audit-service.ts";
 import { pageWeight } from "./rpc/messages.ts";
 import { readEvent } from "./rpc/read-event.ts";
 import { codeByReason } from "./rpc/reason-codes.ts";
+import { openSigner } from "./signer/signer.ts";
+import { catchUp } from "./store/append-events.ts";
 
 /** Several times the batches that a relay sends. */
 const readMaxBytes = 4 * 1024 * 1024;
 /** Pages of events are bounded by `pageWeight`; as JSON they are larger by half. */
 const writeMaxBytes = 8 * 1024 * 1024;
 const connectTimeoutMs = 5_000;
+/** What is done of a tree by then stays, and the signer comes again. */
+const catchUpMs = 10_000;
 
 export interface AuditServiceProcess extends AsyncDisposable {
   readonly url: string;
@@ -26,7 +31,12 @@ export interface AuditServiceProcess extends AsyncDisposable {
 }
 
 /** Wires the audit service. Disposing the result stops it in reverse order of starting. */
-export async function start(config: Config, release: Release, log: Log): Promise<AuditServiceProcess> {
+export async function start(
+  config: Config,
+  release: Release,
+  log: Log,
+  now = () => new Date(),
+): Promise<AuditServiceProcess> {
   await using opened = new AsyncDisposableStack();
   const pool = opened.use(
     openPool({
@@ -37,10 +47,22 @@ export async function start(config: Config, release: Release, log: Log): Promise
       onError: (error) => log.warn({ err: error }, "an idle database connection died"),
     }),
   );
+  const signer =
+    config.signer &&
+    opened.use(
+      await openSigner({
+        ...config.signer,
+        catchUp: (tenantId) => catchUp(pool, { tenantId, timeoutMs: catchUpMs }),
+        now,
+        log,
+      }),
+    );
+  const onAppended = (tenantId: string) => signer?.wake(tenantId);
   const application = {
-    recordEvents: createRecordEvents({ pool, readEvent, log }),
+    recordEvents: createRecordEvents({ pool, readEvent, log, onAppended }),
     readEvents: createReadEvents(pool, log, pageWeight),
     listHeads: createListHeads(pool),
+    readProofs: createReadProofs(pool),
   };
   const serving = opened.use(
     await serve({

@@ -10,6 +10,7 @@ const urls = {
   CASE_RELAY_DATABASE_URL: "postgresql://relay@db/case",
   AUDIT_DATABASE_URL: "postgresql://app@db/audit",
   AUDIT_OWNER_DATABASE_URL: "postgresql://owner@db/audit",
+  AUDIT_SIGNER_DATABASE_URL: "postgresql://signer@db/audit",
 };
 
 test("without settings everything is the stack's own, on the ports of the interface", () => {
@@ -26,17 +27,18 @@ test("without settings everything is the stack's own, on the ports of the interf
   expect(config.foreignIssuer).toBeUndefined();
 });
 
-test("five database URLs stand in for the stack's own PostgreSQL", () => {
+test("six database URLs stand in for the stack's own PostgreSQL", () => {
   expect(readConfig(urls).databases).toEqual({
     caseOwner: "postgresql://owner@db/case",
     caseApp: "postgresql://app@db/case",
     caseRelay: "postgresql://relay@db/case",
     auditOwner: "postgresql://owner@db/audit",
     auditApp: "postgresql://app@db/audit",
+    auditSigner: "postgresql://signer@db/audit",
   });
 });
 
-test.each(Object.keys(urls))("of four database URLs the missing one is named: %s", (missing) => {
+test.each(Object.keys(urls))("of five database URLs the missing one is named: %s", (missing) => {
   const env = { ...urls, [missing]: "" };
   expect(() => readConfig(env)).toThrow(new RegExp(`^${missing}: not set, though other database URLs are`));
 });

@@ -11,6 +11,7 @@ export interface DatabaseUrls {
   readonly caseRelay: string;
   readonly auditOwner: string;
   readonly auditApp: string;
+  readonly auditSigner: string;
 }
 
 /** Who issues tokens in place of the local issuer. */
@@ -19,6 +20,13 @@ export interface ForeignIssuer {
   readonly jwks: URL;
   /** Holds the token that the relay shows to the audit service. */
   readonly relayTokenFile: string;
+}
+
+/** What the audit service signs checkpoints with. */
+export interface LogConfig {
+  readonly origin: string;
+  /** A folder of private keys, which are not ours to make; `undefined`: the stack makes one. Absolute. */
+  readonly signingKeys: string | undefined;
 }
 
 export interface LocalConfig {
@@ -32,6 +40,7 @@ export interface LocalConfig {
   readonly databases: DatabaseUrls | undefined;
   /** `undefined`: the stack issues its tokens itself. */
   readonly foreignIssuer: ForeignIssuer | undefined;
+  readonly log: LogConfig;
   /** What the services inherit, and are given their settings on top of. */
   readonly environment: Environment;
 }
@@ -46,6 +55,7 @@ const databaseSettings = {
   CASE_RELAY_DATABASE_URL: url("CASE_RELAY_DATABASE_URL", postgres),
   AUDIT_DATABASE_URL: url("AUDIT_DATABASE_URL", postgres),
   AUDIT_OWNER_DATABASE_URL: url("AUDIT_OWNER_DATABASE_URL", postgres),
+  AUDIT_SIGNER_DATABASE_URL: url("AUDIT_SIGNER_DATABASE_URL", postgres),
 };
 
 /** Reads the local stack's settings; throws `ConfigError` with every fault. */
@@ -61,6 +71,8 @@ export function readConfig(env: Environment = process.env): LocalConfig {
     audience: text("CASEFLOW_JWT_AUDIENCE", { fallback: defaultIssuerNames.audience }),
     jwks: urlOrPath("CASEFLOW_JWKS", { protocols: ["http:", "https:"], fallback: undefined }),
     relayTokenFile: text("AUDIT_TOKEN_FILE", { fallback: undefined }),
+    logOrigin: text("CASEFLOW_LOG_ORIGIN", { fallback: "caseflow.local/log" }),
+    signingKeys: text("AUDIT_SIGNING_KEYS", { fallback: undefined }),
     ...databaseSettings,
   });
   const { CASE_PORT, CASE_METRICS_PORT, AUDIT_PORT, AUDIT_METRICS_PORT } = read;
@@ -71,6 +83,10 @@ export function readConfig(env: Environment = process.env): LocalConfig {
     tokens: { issuer: read.issuer, audience: read.audience },
     databases: toDatabases(read),
     foreignIssuer: toForeignIssuer(read.jwks, read.relayTokenFile),
+    log: {
+      origin: read.logOrigin,
+      signingKeys: read.signingKeys === undefined ? undefined : resolve(read.signingKeys),
+    },
     environment: env,
   };
 }
@@ -84,14 +100,15 @@ function toDatabases(read: {
   const caseRelay = read.CASE_RELAY_DATABASE_URL;
   const auditOwner = read.AUDIT_OWNER_DATABASE_URL;
   const auditApp = read.AUDIT_DATABASE_URL;
-  if (caseOwner && caseApp && caseRelay && auditOwner && auditApp) {
-    return { caseOwner, caseApp, caseRelay, auditOwner, auditApp };
+  const auditSigner = read.AUDIT_SIGNER_DATABASE_URL;
+  if (caseOwner && caseApp && caseRelay && auditOwner && auditApp && auditSigner) {
+    return { caseOwner, caseApp, caseRelay, auditOwner, auditApp, auditSigner };
   }
   const names = Object.keys(databaseSettings) as (keyof typeof databaseSettings)[]; // Its keys are just these.
   const missing = names.filter((name) => read[name] === undefined);
   if (missing.length === names.length) return undefined;
   throw new ConfigError(
-    missing.map((name) => `${name}: not set, though other database URLs are; allowed: all five, or none`),
+    missing.map((name) => `${name}: not set, though other database URLs are; allowed: all six, or none`),
   );
 }
 

@@ -5,7 +5,7 @@ import { openSession } from "#libs/pg/session.ts";
 /** Who owns each database and migrates it, and who else may connect to it and owns nothing. */
 export const databaseRoles = {
   case: { owner: "case_owner", users: ["case_app", "case_relay"] },
-  audit: { owner: "audit_owner", users: ["audit_app"] },
+  audit: { owner: "audit_owner", users: ["audit_app", "audit_signer"] },
 } as const;
 
 export type DatabaseKind = keyof typeof databaseRoles;

@@ -7,7 +7,7 @@ import type { LocalConfig } from "./config.ts";
 import { StartFailure } from "./start-failure.ts";
 
 /** By name: the folder may hold what is not ours. */
-const forgotten = ["issuer-key.json", "jwks.json", "relay-token", "logs"];
+const forgotten = ["issuer-key.json", "jwks.json", "relay-token", "log-keys", "signer", "logs"];
 
 /**
  * Deletes everything the stack keeps below its folder: the databases, the issuer's key and with it every token, the logs.

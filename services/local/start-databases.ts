@@ -41,7 +41,7 @@ async function startOwn(home: string, progress: Progress, opened: AsyncDisposabl
     () => Object.values(names).join(", "),
   );
   const [caseApp, caseRelay] = databaseRoles.case.users;
-  const [auditApp] = databaseRoles.audit.users;
+  const [auditApp, auditSigner] = databaseRoles.audit.users;
   return {
     server,
     urls: {
@@ -50,6 +50,7 @@ async function startOwn(home: string, progress: Progress, opened: AsyncDisposabl
       caseRelay: server.url(caseRelay, names.case),
       auditOwner: server.url(databaseRoles.audit.owner, names.audit),
       auditApp: server.url(auditApp, names.audit),
+      auditSigner: server.url(auditSigner, names.audit),
     },
   };
 }

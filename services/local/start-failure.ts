@@ -26,7 +26,7 @@ function explainPostgres({ kind, message }: PostgresServerError, home: string): 
     case "locale":
       return `CASEFLOW_HOME: set it to another folder, or forget the data with npm start -- --reset: ${message}`;
     case "unsupported_platform":
-      return `CASE_DATABASE_URL: ${message}; set it and the four others to a PostgreSQL of your own`;
+      return `CASE_DATABASE_URL: ${message}; set it and the five others to a PostgreSQL of your own`;
     case "start_failed":
       return `CASEFLOW_HOME: no PostgreSQL with the folder ${home}; set it to another, or CASE_DATABASE_URL to a server of your own: ${message}`;
     default:

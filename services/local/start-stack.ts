@@ -15,6 +15,7 @@ import { signTokens } from "./made-up-people.ts";
 import type { Progress } from "./progress.ts";
 import { keepRelayToken } from "./relay-token.ts";
 import { type ServiceProcess, startService } from "./service-process.ts";
+import { makeSigningKey } from "./signing-key.ts";
 import { removeStackFile, writeStackFile } from "./stack-file.ts";
 import { startDatabases } from "./start-databases.ts";
 import { explainHome, StartFailure } from "./start-failure.ts";
@@ -41,6 +42,8 @@ interface Keys {
   readonly jwks: string;
   readonly relayTokenFile: string;
   readonly tokens: Stack["tokens"];
+  /** Folder of the keys that checkpoints are signed with. */
+  readonly signingKeys: string;
 }
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -76,6 +79,9 @@ export async function startStack({ config, reset, progress, signal }: StartOptio
       AUDIT_PORT: String(AUDIT_PORT),
       AUDIT_METRICS_PORT: String(AUDIT_METRICS_PORT),
       AUDIT_DATABASE_URL: urls.auditApp,
+      AUDIT_SIGNER_DATABASE_URL: urls.auditSigner,
+      AUDIT_SIGNING_KEYS: keys.signingKeys,
+      AUDIT_SIGNER_HOME: join(config.home, "signer"),
     });
     const cases = await start("case", {
       CASE_PORT: String(CASE_PORT),
@@ -140,19 +146,21 @@ async function openHome(
       () => forgetData(config),
       () => "the data is forgotten",
     );
-  await makeFolder(join(home, "logs"));
+  for (const name of ["logs", "signer"]) await makeFolder(join(home, name));
 }
 
 async function openKeys(config: LocalConfig, opened: AsyncDisposableStack): Promise<Keys> {
-  const { foreignIssuer, home } = config;
+  const { foreignIssuer, home, log } = config;
+  const signingKeys = log.signingKeys ?? (await makeSigningKey(join(home, "log-keys")));
   if (foreignIssuer) {
     const { jwks, relayTokenFile } = foreignIssuer;
-    return { jwks: jwks.protocol === "file:" ? fileURLToPath(jwks) : jwks.href, relayTokenFile, tokens: {} };
+    const jwksPath = jwks.protocol === "file:" ? fileURLToPath(jwks) : jwks.href;
+    return { jwks: jwksPath, relayTokenFile, tokens: {}, signingKeys };
   }
   const issuer: LocalIssuer = await createLocalIssuer(home, config.tokens);
   const relayTokenFile = join(home, "relay-token");
   opened.use(await keepRelayToken(issuer, relayTokenFile, relayTokenSeconds, warnOfRenewal));
-  return { jwks: issuer.jwksFile, relayTokenFile, tokens: await signTokens(issuer) };
+  return { jwks: issuer.jwksFile, relayTokenFile, tokens: await signTokens(issuer), signingKeys };
 }
 
 function warnOfRenewal(error: unknown): void {
@@ -164,6 +172,9 @@ function toEnvironment(config: LocalConfig, { jwks }: Keys): Environment {
   const {
     CASE_OWNER_DATABASE_URL: _caseOwner,
     AUDIT_OWNER_DATABASE_URL: _auditOwner,
+    AUDIT_SIGNER_DATABASE_URL: _auditSigner,
+    AUDIT_SIGNING_KEYS: _signingKeys,
+    AUDIT_SIGNER_HOME: _signerHome,
     LOG_LEVEL: level = "info",
     ...inherited
   } = config.environment;
@@ -175,6 +186,7 @@ function toEnvironment(config: LocalConfig, { jwks }: Keys): Environment {
     CASEFLOW_JWKS: jwks,
     CASEFLOW_JWT_ISSUER: config.tokens.issuer,
     CASEFLOW_JWT_AUDIENCE: config.tokens.audience,
+    CASEFLOW_LOG_ORIGIN: config.log.origin,
     LOG_LEVEL: loudLevels.includes(level) ? level : "info",
   };
 }

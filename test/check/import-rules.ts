@@ -42,9 +42,17 @@ const zones: readonly Zone[] = [
   },
   {
     files: /^services\/[^/]+\/store\//,
-    may: ["node:", "npm:", "services/*/store/", "services/*/domain/", "libs/pg/", "libs/fault/"],
+    may: [
+      "node:",
+      "npm:",
+      "services/*/store/",
+      "services/*/domain/",
+      "libs/pg/",
+      "libs/fault/",
+      "libs/merkle/",
+    ],
     not: wire,
-    because: "store imports domain, libs/pg and libs/fault, and no message types",
+    because: "store imports domain, libs/pg, libs/fault and libs/merkle, and no message types",
   },
   {
     files: /^services\/[^/]+\/application\//,
@@ -71,6 +79,12 @@ const zones: readonly Zone[] = [
     may: ["node:", "npm:", "services/*/relay/", "services/*/store/", "services/*/domain/", "libs/"],
     not: wire,
     because: "relay imports store, domain and libs; messages are for rpc and libs/client",
+  },
+  {
+    files: /^services\/[^/]+\/signer\//,
+    may: ["node:", "npm:", "services/*/signer/", "services/*/store/", "services/*/domain/", "libs/"],
+    not: [...wire, "libs/rpc/", "libs/client/"],
+    because: "signer imports store, domain and libs, and nothing of the wire",
   },
   {
     files: /^libs\/client\//,

@@ -10,7 +10,7 @@ import {
   startAuditVictim,
   terminateBackend,
 } from "../support/crash-victims.ts";
-import { cloneAuditDatabase, type TestDatabase } from "../support/databases.ts";
+import { cloneAuditDatabase, type AuditDatabase } from "../support/databases.ts";
 import { expectNoLeaks } from "../support/leak-check.ts";
 import { createIssuer, type Issuer } from "../support/tokens.ts";
 
@@ -23,7 +23,7 @@ expectNoLeaks();
 
 const stack = new AsyncDisposableStack();
 let issuer: Issuer;
-let database: TestDatabase;
+let database: AuditDatabase;
 
 beforeAll(async () => {
   issuer = stack.use(await createIssuer());

@@ -34,9 +34,17 @@ const allowed = {
   audit: [
     "audit_app: SELECT, INSERT events",
     "audit_app: SELECT, INSERT logs",
-    "audit_app: UPDATE(size) logs",
+    "audit_app: UPDATE(size, tree_edge, tree_size) logs",
     "audit_app: SELECT, INSERT subject_heads",
     "audit_app: UPDATE(last_digest, last_sequence) subject_heads",
+    "audit_app: SELECT, INSERT tiles",
+    "audit_app: SELECT checkpoints",
+    "audit_app: SELECT verifier_keys",
+    "audit_signer: SELECT logs",
+    "audit_signer: SELECT(bytes, leaf_index, tenant_id) events",
+    "audit_signer: SELECT tiles",
+    "audit_signer: SELECT, INSERT checkpoints",
+    "audit_signer: SELECT, INSERT verifier_keys",
   ],
 } as const;
 

@@ -1,10 +1,20 @@
 import { createHash } from "node:crypto";
 import { v7 } from "uuid";
 import type { Candidate } from "#services/audit/store/append-events.ts";
+import { emptyTree } from "#libs/merkle/tree.ts";
+import {
+  findLogHead,
+  insertCheckpoint,
+  insertVerifierKeys,
+  listSignedLogs,
+  listVerifierKeys,
+} from "#services/audit/store/checkpoints.ts";
 import { findEvent, insertEvents, readRecorded } from "#services/audit/store/events.ts";
 import { listEvents } from "#services/audit/store/list-events.ts";
-import { createLog, lockLog, saveLogSize } from "#services/audit/store/logs.ts";
 import { listSubjectHeads, readSubjectHeads, saveSubjectHeads } from "#services/audit/store/subject-heads.ts";
+import { createLog, lockLog, saveLog } from "#services/audit/store/logs.ts";
+import { readOpenLeaves, readOpenRoots } from "#services/audit/store/open-tiles.ts";
+import { findTile, insertTiles, listLeafHashes, listTileRoots } from "#services/audit/store/tiles.ts";
 import type { Attack } from "./attack-statements.ts";
 
 const bytesMax = 1_000_000;
@@ -30,6 +40,7 @@ export function auditAttacks(last: VictimsEvent): readonly Attack[] {
     lastDigest: sha256(Buffer.from("attack")),
   };
   const app = (name: string, make: Attack["make"]): Attack => ({ name, role: "audit_app", make });
+  const signer = (name: string, make: Attack["make"]): Attack => ({ name, role: "audit_signer", make });
   return [
     app("readRecorded", (tenantId) => readRecorded(tenantId, [eventId])),
     app("findEvent", (tenantId) => findEvent(tenantId, eventId)),
@@ -37,7 +48,7 @@ export function auditAttacks(last: VictimsEvent): readonly Attack[] {
     app("listEvents with filters", (tenantId) => listEvents({ ...query, tenantId, filter })),
     { ...app("createLog", createLog), idle: true },
     app("lockLog", lockLog),
-    app("saveLogSize", (tenantId) => saveLogSize(tenantId, size + 7n)),
+    app("saveLog", (tenantId) => saveLog(tenantId, size + 7n, emptyTree)),
     app("readSubjectHeads", (tenantId) => readSubjectHeads(tenantId, [{ source, subject }])),
     app("listSubjectHeads", (tenantId) => listSubjectHeads(tenantId, "", { source: "", subject: "" }, 100)),
     app("listSubjectHeads of a source", (tenantId) =>
@@ -47,8 +58,23 @@ export function auditAttacks(last: VictimsEvent): readonly Attack[] {
     app("insertEvents", (tenantId) =>
       insertEvents(tenantId, [{ ...nextEvent(last, tenantId), leafIndex: size }]),
     ),
+    app("readOpenLeaves", (tenantId) => readOpenLeaves(tenantId, 256, 1)),
+    app("readOpenRoots", (tenantId) => readOpenRoots(tenantId, 65_536)),
+    app("insertTiles", (tenantId) => insertTiles(tenantId, [madeUpTile])),
+    app("findTile", (tenantId) => findTile(tenantId, 0, 0)),
+    app("listTileRoots", (tenantId) => listTileRoots(tenantId, 0, 0, 256)),
+    app("listLeafHashes", (tenantId) => listLeafHashes(tenantId, 0, 256)),
+    app("findLogHead", findLogHead),
+    app("listVerifierKeys", listVerifierKeys),
+    signer("listSignedLogs", () => listSignedLogs("", 10)),
+    signer("insertCheckpoint", (tenantId) =>
+      insertCheckpoint(tenantId, { treeSize: Number(size) + 7, note: "attack", sealedAtMicros: 0n }),
+    ),
+    signer("insertVerifierKeys", (tenantId) => insertVerifierKeys(tenantId, ["attack"], 0n)),
   ];
 }
+
+const madeUpTile = { level: 5, index: 7, hashes: Buffer.alloc(8_192), root: Buffer.alloc(32) };
 
 function nextEvent(
   { source, subject, sequence }: VictimsEvent,

@@ -8,7 +8,7 @@ import type { Statement } from "#libs/pg/statement.ts";
 export interface Attack {
   /** Of the function, in words after it when there is more than one. */
   readonly name: string;
-  readonly role: "case_app" | "case_relay" | "audit_app";
+  readonly role: "case_app" | "case_relay" | "audit_app" | "audit_signer";
   /** The tenant is the first parameter; everything else names what the victim has. */
   readonly make: (tenantId: string) => Statement;
   /** Finds done what it would do, also for the victim. */

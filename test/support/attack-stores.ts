@@ -5,8 +5,9 @@ import { auditAttacks } from "./attack-audit-statements.ts";
 import { caseAttacks, type VictimsCase } from "./attack-case-statements.ts";
 import type { Attack } from "./attack-statements.ts";
 import { openCase, setPolicy, startCaseService, tenant as victim } from "./case-service.ts";
-import { cloneAuditDatabase, cloneCaseDatabase, type TestDatabase } from "./databases.ts";
+import { cloneAuditDatabase, cloneCaseDatabase } from "./databases.ts";
 import { makeChain } from "./events.ts";
+import { untilSealed } from "./signing.ts";
 import { openSuperuser } from "./superuser.ts";
 import { waitUntil } from "./wait-until.ts";
 
@@ -79,14 +80,15 @@ async function findDraft(superuser: pg.Client): Promise<Omit<VictimsCase, "deliv
 
 export async function fillAuditStore(): Promise<AttackedStore> {
   await using opened = new AsyncDisposableStack();
-  const database: TestDatabase = opened.use(await cloneAuditDatabase());
-  const chain = makeChain(3, { tenantId: victim });
+  const database = opened.use(await cloneAuditDatabase());
+  const chain = makeChain(300, { tenantId: victim }); // More than a tile.
   {
-    await using audit = await startAuditService({ database });
+    await using audit = await startAuditService({ database, signing: true });
     const source = await audit.source();
     await source.recordEvents({ events: chain.map(({ bytes }) => bytes) });
     const own = makeChain(1, { tenantId: attacker });
     await source.recordEvents({ events: own.map(({ bytes }) => bytes) });
+    for (const tenant of [victim, attacker]) await untilSealed(await audit.auditor(tenant));
   }
   const superuser = opened.use(await openSuperuser(database.superuserUrl));
   const { rows } = await superuser.query(

@@ -15,7 +15,7 @@ export interface Tenants extends Pair {
   readonly known: Readonly<Record<string, string | number>>;
   /** What of the victim's shows in `text`: names of things and what they say, but for the one that was sent. */
   leaks(text: string, sent: string | number): readonly string[];
-  /** Resolves once every event has been delivered, and nothing moves by itself any more. */
+  /** Resolves once every event has been delivered and sealed, and nothing moves by itself any more. */
   settled(): Promise<void>;
   /** A token with one role, of somebody who is called the same in every tenant. */
   token(role: string, tenant: string | undefined): Promise<string>;
@@ -29,7 +29,10 @@ export async function startTenants(): Promise<Tenants> {
   await using opened = new AsyncDisposableStack();
   const pair = opened.use(await startPair());
   const { cases, audit } = pair;
-  const settled = () => waitForDelivery(cases.database.superuserUrl);
+  const settled = async () => {
+    await untilNone(cases.database.superuserUrl, "SELECT FROM outbox");
+    await untilNone(audit.database.superuserUrl, unsealedLogs);
+  };
 
   let count = 0;
   const anotherAttacker = () => `${victim}-${++count}`;
@@ -82,11 +85,14 @@ function sign(issuer: Pair["cases"]["issuer"], role: string, tenant: string | un
   });
 }
 
-async function waitForDelivery(superuserUrl: string): Promise<void> {
+const unsealedLogs = `
+  SELECT FROM logs AS l WHERE NOT EXISTS (SELECT FROM checkpoints AS c WHERE c.tenant_id = l.tenant_id AND c.tree_size = l.size)`;
+
+async function untilNone(superuserUrl: string, text: string): Promise<void> {
   await using client = await openSuperuser(superuserUrl);
   const look = async () => {
-    const { rowCount } = await client.query("SELECT FROM outbox");
-    if (rowCount !== 0) throw new Error(`${rowCount} events wait for delivery`);
+    const { rowCount } = await client.query(text);
+    if (rowCount !== 0) throw new Error(`${rowCount} rows are left of ${text}`);
   };
   await vi.waitFor(look, { timeout: settleMs });
 }

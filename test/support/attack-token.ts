@@ -8,7 +8,7 @@ import { createAttacker } from "./attack-call.ts";
 import { attackSource, makeRequest } from "./attack-request.ts";
 import { startAuditService } from "./audit-service.ts";
 import { startCaseService } from "./case-service.ts";
-import type { CaseDatabase, TestDatabase } from "./databases.ts";
+import type { AuditDatabase, CaseDatabase } from "./databases.ts";
 import { rowDigests } from "./row-digests.ts";
 import { walkMethods } from "./schema-walk.ts";
 import { openSuperuser } from "./superuser.ts";
@@ -53,7 +53,7 @@ export function goodClaims(): Record<string, unknown> {
 /** What a target may share with others that come after it. */
 export interface TokenDatabases {
   readonly cases: CaseDatabase;
-  readonly audit: TestDatabase;
+  readonly audit: AuditDatabase;
 }
 
 export async function startTokenTarget(jwks: string, databases?: TokenDatabases): Promise<TokenTarget> {

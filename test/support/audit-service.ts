@@ -3,14 +3,15 @@ import { createAuditClient, type AuditClient } from "#libs/client/audit-client.t
 import { createLog } from "#libs/telemetry/log.ts";
 import type { Config } from "#services/audit/config.ts";
 import { start } from "#services/audit/main.ts";
-import { cloneAuditDatabase, type TestDatabase } from "./databases.ts";
+import { cloneAuditDatabase, type AuditDatabase } from "./databases.ts";
+import { makeSigning, type Signing } from "./signing.ts";
 import { createIssuer, type Issuer, type TokenOptions } from "./tokens.ts";
 import { bareLimits } from "./bare-limits.ts";
 
 export interface AuditServiceFixture extends AsyncDisposable {
   readonly url: string;
   readonly metricsUrl: string;
-  readonly database: TestDatabase;
+  readonly database: AuditDatabase;
   readonly issuer: Issuer;
   /** A client, with a connection of its own, that delivers events of `sources`, of any tenant. */
   source(sources?: readonly string[]): Promise<AuditClient>;
@@ -26,18 +27,27 @@ export const testSource = "test/source";
 /** How an outcome begins on the wire: with the event's id, 36 characters of which the first is a zero for centuries. */
 export const outcomeText = "\n$0";
 
-/** The real audit service in this process, on ports of its own, and on a database of its own unless one is given. */
+/**
+ * The real audit service in this process, on ports of its own, and on a database of its own unless one is given. It signs when
+ * it is told with what; `true`: with a key of its own.
+ */
 export async function startAuditService(
   options: {
     readonly issuer?: Issuer;
-    readonly database?: TestDatabase;
+    readonly database?: AuditDatabase;
+    readonly signing?: Signing | true;
+    readonly now?: () => Date;
+    /** Gets every log line, read. */
+    readonly logged?: Record<string, unknown>[];
     readonly config?: Partial<Config>;
   } = {},
 ): Promise<AuditServiceFixture> {
   await using opened = new AsyncDisposableStack();
   const issuer = options.issuer ?? opened.use(await createIssuer());
   const database = options.database ?? opened.use(await cloneAuditDatabase());
-  const logLevel = options.config?.logLevel ?? "silent";
+  const signing = options.signing === true ? opened.use(await makeSigning()) : options.signing;
+  const logLevel = options.config?.logLevel ?? (options.logged ? "info" : "silent");
+  const destination = { write: (line: string) => void options.logged?.push(JSON.parse(line)) };
   const service = opened.use(
     await start(
       {
@@ -49,12 +59,19 @@ export async function startAuditService(
         jwks: pathToFileURL(issuer.jwks),
         jwtIssuer: issuer.issuer,
         jwtAudience: issuer.audience,
+        signer: signing?.config(database),
         drainMs: 5_000,
         logLevel,
         ...options.config,
       },
       { version: "0.0.0-test", commit: "test" },
-      createLog({ service: "audit-test", version: "test", level: logLevel }),
+      createLog({
+        service: "audit-test",
+        version: "test",
+        level: logLevel,
+        ...(options.logged && { destination }),
+      }),
+      options.now,
     ),
   );
   const clients = opened.use(new AsyncDisposableStack());

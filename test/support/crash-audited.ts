@@ -5,6 +5,7 @@ import { openRelay } from "#services/case/rpc/open-relay.ts";
 import type { AuditServiceFixture } from "./audit-service.ts";
 import { writeRelayToken } from "./case-service.ts";
 import type { CaseDatabase, TestDatabase } from "./databases.ts";
+import { expectSoundTrees } from "./sound-tree.ts";
 import { openSuperuser } from "./superuser.ts";
 import type { Issuer } from "./tokens.ts";
 
@@ -61,7 +62,10 @@ export async function expectSameStory(cases: TestDatabase, audit: TestDatabase):
   await expectNothingOpen(ofCases, "case");
 }
 
-/** Leaf indexes and sequences have no gap, sizes and heads are those of the events, and no transaction is left open. */
+/**
+ * Leaf indexes and sequences have no gap, sizes and heads are those of the events, trees, tiles and checkpoints those of their
+ * bytes, and no transaction is left open.
+ */
 export async function expectSoundLog({ superuserUrl }: TestDatabase): Promise<void> {
   await using superuser = await openSuperuser(superuserUrl);
   const none = { rows: [] };
@@ -69,6 +73,7 @@ export async function expectSoundLog({ superuserUrl }: TestDatabase): Promise<vo
     none,
   );
   expect(await superuser.query(brokenHeads), "heads that are not the last event").toMatchObject(none);
+  await expectSoundTrees(superuser);
   await expectNothingOpen(superuser, "audit");
 }
 

@@ -11,7 +11,7 @@ import { within, type Point, type Struck } from "./crash-points.ts";
 import { startCrashProxy, type ArmedStrike, type CrashProxy } from "./crash-proxy.ts";
 import { auditSettings, startKillable } from "./crash-victims.ts";
 import { listenerOf, throughProxy } from "./cutting-proxy.ts";
-import { cloneAuditDatabase, cloneCaseDatabase, type TestDatabase } from "./databases.ts";
+import { cloneAuditDatabase, cloneCaseDatabase, type AuditDatabase } from "./databases.ts";
 import { processEnv } from "./process-env.ts";
 import { openSuperuser } from "./superuser.ts";
 import type { Issuer } from "./tokens.ts";
@@ -20,7 +20,7 @@ import type { Issuer } from "./tokens.ts";
 export interface DeliveryStage extends AsyncDisposable {
   readonly issuer: Issuer;
   readonly cases: CaseServiceFixture;
-  readonly audit: { readonly url: string; readonly database: TestDatabase };
+  readonly audit: { readonly url: string; readonly database: AuditDatabase };
   readonly toDatabase: CrashProxy;
   readonly toAudit: CrashProxy;
   /** Kills the audit service. */

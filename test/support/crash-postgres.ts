@@ -8,12 +8,12 @@ import { startPostgres } from "#libs/postgres-server/start-postgres.ts";
 import { createDatabases, databaseRoles } from "#services/local/databases.ts";
 import { migrateDatabase } from "./cluster.ts";
 import type { Fault } from "./crash-attack.ts";
-import type { CaseDatabase, TestDatabase } from "./databases.ts";
+import type { AuditDatabase, CaseDatabase, TestDatabase } from "./databases.ts";
 
 /** A PostgreSQL that may be killed, with a database of each kind. */
 export interface MortalPostgres extends AsyncDisposable {
   readonly cases: CaseDatabase;
-  readonly audit: TestDatabase;
+  readonly audit: AuditDatabase;
   /** SIGKILL to the postmaster and to every child of his, and a start with recovery. */
   readonly kill: Fault;
 }
@@ -44,7 +44,7 @@ export async function startMortalPostgres(): Promise<MortalPostgres> {
   const running = opened.move();
   return {
     cases: { ...databaseOf("case"), relayUrl: server.url("case_relay", names.case) },
-    audit: databaseOf("audit"),
+    audit: { ...databaseOf("audit"), signerUrl: server.url("audit_signer", names.audit) },
     kill: {
       async strike() {
         const folder = await readlink(`/proc/${server.pid}/cwd`);

@@ -9,7 +9,7 @@ import { postgresProtocol } from "./crash-messages.ts";
 import { within } from "./crash-points.ts";
 import { startCrashProxy, type CrashProxy } from "./crash-proxy.ts";
 import { listenerOf, throughProxy } from "./cutting-proxy.ts";
-import type { CaseDatabase, TestDatabase } from "./databases.ts";
+import type { AuditDatabase, CaseDatabase } from "./databases.ts";
 import { startServiceProcess, type ServiceProcess } from "./service-process.ts";
 import { openSuperuser } from "./superuser.ts";
 import type { Issuer } from "./tokens.ts";
@@ -39,7 +39,7 @@ export async function startVictim(
 
 /** The audit service in this process, behind a proxy. */
 export async function startAuditVictim(
-  database: TestDatabase,
+  database: AuditDatabase,
   issuer: Issuer,
 ): Promise<AuditVictim & AsyncDisposable> {
   await using opened = new AsyncDisposableStack();
@@ -97,7 +97,7 @@ export async function startProcessVictim(
 
 /** The audit service, behind a proxy. */
 export async function startAuditProcessVictim(
-  database: TestDatabase,
+  database: AuditDatabase,
   issuer: Issuer,
 ): Promise<Killable<AuditVictim>> {
   await using opened = new AsyncDisposableStack();

@@ -24,14 +24,19 @@ export interface CaseDatabase extends TestDatabase {
   readonly relayUrl: string;
 }
 
+export interface AuditDatabase extends TestDatabase {
+  readonly signerUrl: string;
+}
+
 /** Copies the migrated template, or another database of the kind, to which nobody is connected. */
 export async function cloneCaseDatabase(source: string = templates.case): Promise<CaseDatabase> {
   const database = await cloneDatabase("case", source);
   return { ...database, relayUrl: urlOf("case_relay", database.name) };
 }
 
-export function cloneAuditDatabase(source: string = templates.audit): Promise<TestDatabase> {
-  return cloneDatabase("audit", source);
+export async function cloneAuditDatabase(source: string = templates.audit): Promise<AuditDatabase> {
+  const database = await cloneDatabase("audit", source);
+  return { ...database, signerUrl: urlOf("audit_signer", database.name) };
 }
 
 async function cloneDatabase(kind: DatabaseKind, source: string): Promise<TestDatabase> {

@@ -5,7 +5,7 @@ import { startCaseService, tenant, type CaseServiceConfig, type CaseServiceFixtu
 import { createIssuer, type Issuer } from "./tokens.ts";
 import { bareLimits } from "./bare-limits.ts";
 
-/** Both services, with the relay between them, each on a database and ports of its own. */
+/** Both services, with the relay between them, each on a database and ports of its own; the audit service signs. */
 export interface Pair extends AsyncDisposable {
   readonly cases: CaseServiceFixture;
   readonly audit: AuditServiceFixture;
@@ -14,7 +14,7 @@ export interface Pair extends AsyncDisposable {
 export async function startPair(config: CaseServiceConfig = {}): Promise<Pair> {
   await using opened = new AsyncDisposableStack();
   const issuer = opened.use(await createIssuer());
-  const audit = opened.use(await startAuditService({ issuer }));
+  const audit = opened.use(await startAuditService({ issuer, signing: true }));
   const cases = opened.use(await startCaseService({ issuer, auditUrl: audit.url, config }));
   const running = opened.move();
   return { cases, audit, [Symbol.asyncDispose]: () => running.disposeAsync() };

@@ -1,5 +1,5 @@
 import { writeRelayToken } from "./case-service.ts";
-import { cloneAuditDatabase, cloneCaseDatabase, type CaseDatabase, type TestDatabase } from "./databases.ts";
+import { cloneAuditDatabase, cloneCaseDatabase, type AuditDatabase, type CaseDatabase } from "./databases.ts";
 import { startServiceProcess, type ServiceProcess } from "./service-process.ts";
 import { createIssuer, type Issuer } from "./tokens.ts";
 
@@ -9,7 +9,7 @@ export interface ProcessPair extends AsyncDisposable {
   readonly audit: ServiceProcess;
   readonly issuer: Issuer;
   readonly caseDatabase: CaseDatabase;
-  readonly auditDatabase: TestDatabase;
+  readonly auditDatabase: AuditDatabase;
 }
 
 export async function startProcessPair(env: Readonly<Record<string, string>> = {}): Promise<ProcessPair> {

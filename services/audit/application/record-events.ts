@@ -4,7 +4,7 @@
  *   1 read     each event's bytes; what is no valid event, or of a source the caller may not speak for, is refused alone
  *   2 lock     the tenant's log: one appender at a time, so that leaf indexes have no gap and their order is commit order
  *   3 judge    against the ids, heads and size that the log has now: applied, duplicate, out of order, or rejected
- *   4 write    the applied events, the subjects' heads and the log's size, and commit
+ *   4 write    the applied events, the subjects' heads, the log's size, tree and filled tiles, and commit
  *
  * If this process or the connection dies before the commit, nothing happened; during it, nobody here knows, and the
  * caller is told so (OUTCOME_UNKNOWN). Either way the caller sends the batch again: what was stored is a duplicate then.
@@ -43,6 +43,8 @@ export interface RecordEventsDependencies {
   readonly pool: Pool;
   readonly readEvent: (bytes: Uint8Array) => Event | InvalidEvent;
   readonly log: Log;
+  /** Told that events of the tenant were appended and committed. */
+  readonly onAppended?: (tenantId: string) => void;
 }
 
 /** An event that is refused before the log is asked. */
@@ -54,11 +56,12 @@ interface Refused {
 }
 
 /** Faults: INVALID_REQUEST when the batch is of more than one tenant, and what `reportDatabaseFaults` makes of outages. */
-export function createRecordEvents({ pool, readEvent, log }: RecordEventsDependencies): RecordEvents {
+export function createRecordEvents(dependencies: RecordEventsDependencies): RecordEvents {
+  const { readEvent, log } = dependencies;
   return async ({ events, sources, remainingMs }) => {
     const entries = events.map((bytes) => admit(bytes, readEvent(bytes), sources));
     const candidates = entries.filter((entry) => "digest" in entry);
-    const judged = (await append(pool, candidates, remainingMs)).values();
+    const judged = (await append(dependencies, candidates, remainingMs)).values();
 
     return entries.map((entry) => {
       const outcome: Outcome | undefined =
@@ -84,7 +87,7 @@ function admit(
 
 /** Outcomes in the order of the candidates. */
 async function append(
-  pool: Pool,
+  { pool, onAppended }: RecordEventsDependencies,
   candidates: readonly Candidate[],
   remainingMs: () => number,
 ): Promise<readonly Outcome[]> {
@@ -100,6 +103,7 @@ async function append(
     reportDatabaseFaults(() => appendEvents(pool, options, candidates, (log) => planAppend(log, candidates))),
   );
   recordAppendSpans(startedAt, plan.appended);
+  if (plan.appended.length > 0) onAppended?.(tenantId);
   return plan.outcomes;
 }
 

@@ -41,6 +41,8 @@ export interface StoredEvent {
   readonly digest: Uint8Array;
   /** Microseconds since 1970-01-01 UTC. */
   readonly receivedAtMicros: bigint;
+  /** When the first signed checkpoint that covers it was made. Microseconds since 1970-01-01 UTC; `undefined` before that. */
+  readonly sealedAtMicros: bigint | undefined;
 }
 
 /** Which events are meant. What is given must all hold. */

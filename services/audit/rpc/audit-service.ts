@@ -1,13 +1,15 @@
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
-import type { AuditService } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
+import type { AuditService, GetInclusionProofRequest } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { remainingMs } from "#libs/rpc/deadline.ts";
 import { principalKey } from "#libs/rpc/principal.ts";
-import type { ReadEvents } from "../application/read-events.ts";
 import type { ListHeads } from "../application/list-heads.ts";
+import type { ReadEvents } from "../application/read-events.ts";
+import type { Leaf, ReadProofs } from "../application/read-proofs.ts";
 import type { PageRequest, Reader } from "../application/read-rows.ts";
 import type { RecordEvents } from "../application/record-events.ts";
 import { toAuditedEvent, toEventOutcome, toHeadMessage } from "./messages.ts";
 import { readFilter } from "./read-filter.ts";
+import { toTimestamp } from "./timestamps.ts";
 
 /** The longest a call may take, whatever the caller allows; in milliseconds. */
 const ceilingMs = 10_000;
@@ -18,8 +20,9 @@ export function createAuditService(application: {
   readonly recordEvents: RecordEvents;
   readonly readEvents: ReadEvents;
   readonly listHeads: ListHeads;
+  readonly readProofs: ReadProofs;
 }): Partial<ServiceImpl<typeof AuditService>> {
-  const { recordEvents, readEvents, listHeads } = application;
+  const { recordEvents, readEvents, listHeads, readProofs } = application;
   return {
     async recordEvents({ events }, context) {
       const sources = new Set(context.values.get(principalKey)?.sources);
@@ -45,11 +48,38 @@ export function createAuditService(application: {
       const { heads, nextToken } = await listHeads(readerOf(context), request.source, pageOf(request));
       return { heads: heads.map(toHeadMessage), nextPageToken: nextToken };
     },
+
+    async getCheckpoint(_, context) {
+      const { note, sealedAtMicros, unsealedCount, verifierKeys } = await readProofs.checkpoint(
+        readerOf(context),
+      );
+      return {
+        checkpoint: note,
+        sealedAt: toTimestamp(sealedAtMicros),
+        unsealedCount: BigInt(unsealedCount),
+        verifierKeys: [...verifierKeys],
+      };
+    },
+
+    async getInclusionProof({ target, treeSize }, context) {
+      return readProofs.inclusion(readerOf(context), readLeaf(target), treeSize);
+    },
+
+    async getConsistencyProof({ firstSize, secondSize }, context) {
+      return readProofs.consistency(readerOf(context), firstSize, secondSize);
+    },
   };
 }
 
 function pageOf(request: { readonly pageSize: number; readonly pageToken: string }): PageRequest {
   return { size: request.pageSize === 0 ? pageSizeDefault : request.pageSize, token: request.pageToken };
+}
+
+/** The schema asks for one of the two. */
+function readLeaf(target: GetInclusionProofRequest["target"]): Leaf {
+  return target.case === "eventId"
+    ? { eventId: target.value.toLowerCase() }
+    : { leafIndex: target.value ?? 0n };
 }
 
 function readerOf(context: HandlerContext): Reader {

@@ -22,6 +22,7 @@ export function toAuditedEvent(stored: StoredEvent): AuditedEvent {
     leafIndex: stored.leafIndex,
     digest: stored.digest,
     receivedAt: toTimestamp(stored.receivedAtMicros),
+    ...(stored.sealedAtMicros !== undefined && { sealedAt: toTimestamp(stored.sealedAtMicros) }),
   });
 }
 

@@ -1,40 +1,16 @@
-import { createHash, randomUUID } from "node:crypto";
 import type { Pool } from "pg";
 import { v7 } from "uuid";
 import { expect, test, vi } from "vitest";
 import { openPool } from "#libs/pg/pool.ts";
 import { openSession } from "#libs/pg/session.ts";
 import { runForTenant } from "#libs/pg/tenant-transaction.ts";
+import { makeCandidate } from "#test/support/candidate.ts";
 import { cloneAuditDatabase, type TestDatabase } from "#test/support/databases.ts";
 import { planAppend, type LogState } from "../domain/append.ts";
 import { appendEvents, type Candidate } from "./append-events.ts";
 import { findEvent } from "./events.ts";
 
 const options = { tenantId: "acme", timeoutMs: 20_000 };
-
-/** A subject's first event. */
-function makeCandidate(): Candidate {
-  const [eventId, subject] = [v7(), randomUUID()];
-  const bytes = Buffer.from(eventId);
-  const judged = { eventId, source: "a/b", subject, sequence: 1n, previousDigest: "" };
-  return {
-    ...judged,
-    bytes,
-    digest: createHash("sha256").update(bytes).digest("hex"),
-    event: {
-      ...judged,
-      type: "a.b.c",
-      tenantId: options.tenantId,
-      actorId: "ada",
-      onBehalfOf: "",
-      requestId: "",
-      correlationId: "",
-      traceparent: "",
-      occurredAtMicros: 0n,
-      recordedAtMicros: 0n,
-    },
-  };
-}
 
 /** Rows and index entries of the log and of its heads that anybody has read so far. */
 async function readsSoFar(database: TestDatabase): Promise<number> {
@@ -72,7 +48,7 @@ function openAppender({ appUrl: url }: TestDatabase): ReturnType<typeof openPool
 
 /** Appends as many new events, in one batch, and returns them. */
 async function append(pool: Pool, count: number): Promise<readonly Candidate[]> {
-  const candidates = Array.from({ length: count }, makeCandidate);
+  const candidates = Array.from({ length: count }, () => makeCandidate());
   const { appended } = await appendEvents(pool, options, candidates, (log) => planAppend(log, candidates));
   expect(appended).toHaveLength(count);
   return candidates;

@@ -95,13 +95,17 @@ export interface StoredEventRow {
   /** Bigints in decimal. */
   readonly leaf_index: string;
   readonly received_at_micros: string;
+  /** Of the first checkpoint that covers the event; null where none does. */
+  readonly sealed_at_micros: string | null;
   readonly digest: Buffer;
   readonly bytes: Buffer;
 }
 
-/** The columns of a `StoredEventRow`. */
-export const storedEventColumns =
-  "leaf_index, digest, bytes, (extract(epoch FROM received_at) * 1000000)::bigint AS received_at_micros";
+/** The columns of a `StoredEventRow`, in a statement whose `$1` is the tenant. */
+export const storedEventColumns = `
+  leaf_index, digest, bytes, (extract(epoch FROM received_at) * 1000000)::bigint AS received_at_micros,
+  (SELECT (extract(epoch FROM sealed_at) * 1000000)::bigint FROM checkpoints
+    WHERE tenant_id = $1 AND tree_size > leaf_index ORDER BY tree_size LIMIT 1) AS sealed_at_micros`;
 
 /** Reads one event of the tenant: one row, or none when the log does not hold it. */
 export function findEvent(tenantId: string, eventId: string): Statement {
@@ -118,6 +122,7 @@ export function toStoredEvent(row: StoredEventRow): StoredEvent {
     bytes: row.bytes,
     digest: row.digest,
     receivedAtMicros: BigInt(row.received_at_micros),
+    sealedAtMicros: row.sealed_at_micros === null ? undefined : BigInt(row.sealed_at_micros),
   };
 }
 
