@@ -42,6 +42,7 @@ test.each([
   ["nothing", ""],
   ["a newline", "\n"],
   ["no newline at its end", text.slice(0, -1)],
+  ["no newline behind its extension", `${text}extension`],
   ["two lines", `${origin}\n${size}\n`],
   ["an empty origin", `\n${size}\n${root}\n`],
   ["an empty size", `${origin}\n\n${root}\n`],

@@ -1,4 +1,4 @@
-import { createPrivateKey, generateKeyPairSync, hash, type KeyObject } from "node:crypto";
+import { createPrivateKey, createSecretKey, generateKeyPairSync, hash, type KeyObject } from "node:crypto";
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -256,9 +256,12 @@ describe("signing", () => {
 
   test("a key that is public, or not Ed25519, throws a TypeError", () => {
     const { publicKey } = generateKeyPairSync("ed25519");
-    expect(() => createNoteSigner("a", publicKey)).toThrow(TypeError);
-    expect(() => createNoteSigner("a", generateKeyPairSync("ed448").privateKey)).toThrow(TypeError);
-    expect(() => createNoteSigner("a", generateKeyPairSync("x25519").privateKey)).toThrow(TypeError);
+    const { privateKey: ed448 } = generateKeyPairSync("ed448");
+    const { privateKey: x25519 } = generateKeyPairSync("x25519");
+    for (const key of [publicKey, createSecretKey(Buffer.alloc(32)), ed448, x25519]) {
+      expect(() => createNoteSigner("a", key)).toThrow(TypeError);
+      expect(() => createNoteSigner("a", key)).toThrow("private Ed25519 key");
+    }
   });
 });
 

@@ -98,6 +98,7 @@ test("a tile's hashes are the RFC's roots of 256^level leaves each", () => {
 
 test("only a full tile has a root", () => {
   expect(() => hashTile(new Uint8Array(255 * 32))).toThrow(RangeError);
+  expect(() => hashTile(new Uint8Array(128 * 32))).toThrow(RangeError);
   expect(() => hashTile(new Uint8Array(257 * 32))).toThrow(RangeError);
   expect(() => hashTile(new Uint8Array())).toThrow(RangeError);
 });

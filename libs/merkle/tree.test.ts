@@ -82,24 +82,46 @@ test.each<[string, Tree]>([
 });
 
 test("a leaf hash of another length, and a leaf beyond 2^53 - 1, throw a RangeError", () => {
-  expect(() => appendLeaves(emptyTree, [hash, hash.subarray(1)])).toThrow(RangeError);
+  expect(() => appendLeaves(emptyTree, [hash.subarray(1)])).toThrow(RangeError);
+  expect(() => appendLeaves(emptyTree, [Buffer.concat([hash, hash])])).toThrow(RangeError);
   const full: Tree = { size: Number.MAX_SAFE_INTEGER, edge: Array.from({ length: 53 }, () => hash) };
   expect(rootOf(full)).toHaveLength(32);
   expect(() => appendLeaves(full, [hash])).toThrow(RangeError);
 });
 
-test("a million leaves are taken one at a time, with two hashes a leaf and nothing kept", () => {
-  let taken = 0;
+// All leaves are equal, so that a range's root depends on its length alone.
+const ofEqualLeaves = createReference(
+  () => new Uint8Array(),
+  (start, end) => `${end - start}`,
+);
+
+test("a million leaves out of a generator leave an edge of seven hashes, and the RFC's root", () => {
   function* leaves() {
-    for (; taken < 1_000_000; taken += 1) yield hash;
+    for (let n = 0; n < 1_000_000; n += 1) yield hash;
   }
   const tree = appendLeaves(emptyTree, leaves());
   expect(tree).toMatchObject({ size: 1_000_000 });
   expect(tree.edge).toHaveLength(7);
-  // All leaves are equal here, so that a range's root depends on its length alone.
-  const reference = createReference(
-    () => new Uint8Array(),
-    (start, end) => `${end - start}`,
-  );
-  expect(hexOf(rootOf(tree))).toBe(hexOf(reference.root(1_000_000)));
+  expect(hexOf(rootOf(tree))).toBe(hexOf(ofEqualLeaves.root(1_000_000)));
 });
+
+test("leaves are taken one at a time: none behind one that is refused", () => {
+  let taken = 0;
+  function* leaves() {
+    for (; ; taken += 1) yield taken === 3 ? new Uint8Array() : hash;
+  }
+  expect(() => appendLeaves(emptyTree, leaves())).toThrow(RangeError);
+  expect(taken).toBe(3);
+});
+
+test.each([2 ** 31, 2 ** 32, 2 ** 40, 2 ** 52])(
+  "the leaf that makes a tree perfect at %d leaves one hash",
+  (size) => {
+    const edge = [];
+    for (let span = size / 2; span >= 1; span /= 2) edge.push(ofEqualLeaves.root(span));
+    const tree = appendLeaves({ size: size - 1, edge }, [hash]);
+    expect(tree).toEqual({ size, edge: [ofEqualLeaves.root(size)] });
+    const next = appendLeaves(tree, [hash, hash, hash]);
+    expect(hexOf(rootOf(next))).toBe(hexOf(ofEqualLeaves.root(size + 3)));
+  },
+);

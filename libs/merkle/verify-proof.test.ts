@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
-import { emptyRoot, hashLeaf } from "./hash.ts";
+import { emptyRoot, hashLeaf, hashNode } from "./hash.ts";
 import { tree as published } from "./published-vectors.ts";
 import { createReference, leafAt } from "./slow-reference.ts";
 import {
@@ -305,6 +305,26 @@ test("hashes and sizes made up at random prove nothing and do not throw", () => 
     }),
     { numRuns: 2_000 },
   );
+});
+
+test("a proof that goes on above the root is refused, also under the root that it leads to", () => {
+  const hash = hashLeaf(Buffer.from("none of the tree"));
+  for (const size of oddCases) {
+    const { root, proof, ...leaf } = inclusionOf(Math.floor(size / 2), size);
+    const higher = { ...leaf, proof: [...proof, hash] };
+    expect(verifyInclusion({ ...higher, root: hashNode(hash, root) })).toBe(false);
+    expect(verifyInclusion({ ...higher, root: hashNode(root, hash) })).toBe(false);
+  }
+  for (const second of oddCases.slice(1)) {
+    for (const first of [1, Math.ceil(second / 2), second - 1]) {
+      const claim = consistencyOf(first, second);
+      const firstRoot = hashNode(hash, claim.firstRoot);
+      const secondRoot = hashNode(hash, claim.secondRoot);
+      const proof = [...claim.proof, hash];
+      expect(verifyConsistency({ ...claim, proof, firstRoot, secondRoot })).toBe(false);
+      expect(verifyConsistency({ ...claim, proof, secondRoot })).toBe(false);
+    }
+  }
 });
 
 test("a proof of a million hashes is refused", () => {

@@ -59,7 +59,7 @@ export function verifyConsistency(claim: ConsistencyClaim): boolean {
   while (isOdd(fn)) [fn, sn] = [half(fn), half(sn)];
   // What the walk begins with: the first tree itself if it is perfect, and then the proof leaves it out.
   const [start, rest] = fn === 0 ? [firstRoot, proof] : [proof[0], proof.slice(1)];
-  if (proof.length === 0 || start === undefined || !isHash(start)) return false;
+  if (start === undefined || !isHash(start)) return false;
   let [fr, sr] = [start, start];
   for (const c of rest) {
     if (sn === 0 || !isHash(c)) return false;
