@@ -32,7 +32,8 @@ test.each(await listTapes())(
     if (from === undefined) throw new Error(`lastMigration does not say where release ${version} ended`);
     const last = (await readdir(folder)).length;
     await using database = await createDatabaseAt(from);
-    await using traffic = await startTraffic(database, await readTape(version));
+    const tape = (await readTape(version)).filter(({ role }) => role.startsWith("case_"));
+    await using traffic = await startTraffic(database, tape);
 
     for (let to = from + 1; to <= last; to++) {
       await traffic.goOn();
