@@ -5,7 +5,7 @@
  * time, and at most two of a level.
  */
 import { emptyRoot, hashBytes } from "./hash.ts";
-import { hashPerfect, type ReadTile, type Tile, tileHeight, tilePath, tileWidth } from "./tile.ts";
+import { hashPerfect, type ReadTile, type Tile, tilePath, tileWidth } from "./tile.ts";
 import { checkSize, foldEdge } from "./tree.ts";
 
 /** The leaves from `start` up to `end`, which is not among them. */
@@ -77,20 +77,16 @@ function descend(upTo: number, size: number, arrived: (range: Range) => boolean)
 
 /** The hash of each range; each is perfect or ends at `size`. */
 async function hashRanges(ranges: readonly Range[], size: number, readTile: ReadTile): Promise<Uint8Array[]> {
-  const perfect = ranges.map((range) =>
-    Array.from(perfectIn(range), (part) => ({ ...part, ...locate(part, size) })),
-  );
-  const reads = new Map<string, Promise<Uint8Array>>();
-  for (const { tile } of perfect.flat()) {
-    const path = tilePath(tile);
-    if (!reads.has(path)) reads.set(path, readWhole(tile, readTile));
-  }
+  const places = ranges.map((range) => Array.from(perfectIn(range), (part) => locate(part, size)));
+  const wanted = new Map(places.flat().map(({ path, tile }) => [path, tile]));
   const tiles = new Map(
-    await Promise.all(Array.from(reads, async ([path, read]) => [path, await read] as const)),
+    await Promise.all(
+      Array.from(wanted, async ([path, tile]) => [path, await readWhole(tile, readTile)] as const),
+    ),
   );
-  return perfect.map((parts) => {
-    const edge = parts.map(({ tile, from, count }) =>
-      hashPerfect(tiles.get(tilePath(tile))!.subarray(from * hashBytes, (from + count) * hashBytes)),
+  return places.map((parts) => {
+    const edge = parts.map(({ path, from, count }) =>
+      hashPerfect(tiles.get(path)!.subarray(from * hashBytes, (from + count) * hashBytes)),
     );
     return new Uint8Array(foldEdge(edge)); // Never a view of the reader's own bytes.
   });
@@ -106,17 +102,17 @@ function* perfectIn({ start, end }: Range): Iterable<Range> {
 }
 
 /** Where the hashes of a perfect subtree are: `count` hashes of `tile`, from hash `from` on. */
-function locate({ start, end }: Range, size: number): { tile: Tile; from: number; count: number } {
+function locate({ start, end }: Range, size: number) {
   let level = 0;
   let [from, count, hashes] = [start, end - start, size];
-  for (; count >= 2 ** tileHeight; level += 1) {
+  for (; count >= tileWidth; level += 1) {
     from /= tileWidth;
     count /= tileWidth;
     hashes = Math.floor(hashes / tileWidth);
   }
   const index = Math.floor(from / tileWidth);
-  const width = Math.min(tileWidth, hashes - index * tileWidth);
-  return { tile: { level, index, width }, from: from - index * tileWidth, count };
+  const tile: Tile = { level, index, width: Math.min(tileWidth, hashes - index * tileWidth) };
+  return { tile, path: tilePath(tile), from: from - index * tileWidth, count };
 }
 
 async function readWhole(tile: Tile, readTile: ReadTile): Promise<Uint8Array> {
