@@ -14,6 +14,7 @@ import { Failure } from "./failure.ts";
 import { addImportCommand } from "./import.ts";
 import { addMigrateCommand } from "./migrate.ts";
 import { addTokenCommand } from "./token.ts";
+import { addVerifyCommand } from "./verify.ts";
 
 /** The `caseflow` command. Exit 0 when it did what was asked, 1 when it could not, 2 when it was not understood. */
 export function createProgram(config: CliConfig): Command {
@@ -27,6 +28,7 @@ export function createProgram(config: CliConfig): Command {
   addExportCommand(program, config);
   addImportCommand(program, config);
   addMigrateCommand(program, config);
+  addVerifyCommand(program, config);
   addCanDeployCommand(program);
   return program;
 }

@@ -25,6 +25,17 @@ const anything = ["node:", "npm:", "libs/", "services/", "contracts/", "test/"];
 const zones: readonly Zone[] = [
   { files: /^test\/|^contracts\/|\.test\.ts$/, may: anything, because: "tests may import anything there is" },
   {
+    files: /^services\/cli\/verify\//,
+    may: [
+      "node:",
+      "npm:@bufbuild/protobuf",
+      "services/cli/verify/",
+      "libs/merkle/",
+      "libs/gen/caseflow/event/",
+    ],
+    because: "the verifier trusts nobody: it reads events and trees, and shares no rule with the services",
+  },
+  {
     files: /^services\/cli\//,
     may: ["node:", "npm:", "services/cli/", "services/case/domain/", "libs/", "contracts/can-deploy.ts"],
     because:

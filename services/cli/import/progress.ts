@@ -9,7 +9,7 @@ const terminalMs = 200;
 const lineMs = 5_000;
 
 /** On a terminal one line, rewritten; elsewhere a line every few seconds. */
-export function openProgress(stream: NodeJS.WriteStream): Progress {
+export function openProgress(stream: NodeJS.WriteStream, unit = "rows"): Progress {
   let what = "";
   let total = 0;
   let done = 0;
@@ -17,7 +17,7 @@ export function openProgress(stream: NodeJS.WriteStream): Progress {
   const show = (): void => {
     if (what === "") return;
     const seconds = (performance.now() - beganMs) / 1_000;
-    const text = describe(what, done, total, seconds);
+    const text = describe(what, done, total, seconds, unit);
     stream.write(stream.isTTY ? `\r\u001b[K${text}` : `${text}\n`);
   };
   const timer = setInterval(show, stream.isTTY ? terminalMs : lineMs);
@@ -40,13 +40,13 @@ export function openProgress(stream: NodeJS.WriteStream): Progress {
   };
 }
 
-export function describe(what: string, done: number, total: number, seconds: number): string {
+export function describe(what: string, done: number, total: number, seconds: number, unit: string): string {
   const rate = seconds > 0 ? done / seconds : 0;
-  const speed = `${Math.round(rate)} rows/s`;
-  if (total === 0) return `${what}: ${done} rows, ${speed}`;
+  const speed = `${Math.round(rate)} ${unit}/s`;
+  if (total === 0) return `${what}: ${done} ${unit}, ${speed}`;
   const percent = Math.floor((100 * done) / total);
   const left = rate > 0 ? `about ${toDuration((total - done) / rate)} left` : "";
-  return [`${what}: ${done} of ${total} rows (${percent} %)`, speed, left].filter(Boolean).join(", ");
+  return [`${what}: ${done} of ${total} ${unit} (${percent} %)`, speed, left].filter(Boolean).join(", ");
 }
 
 function toDuration(seconds: number): string {

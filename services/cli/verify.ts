@@ -1,0 +1,127 @@
+import { type Command, InvalidArgumentError } from "commander";
+import { encodeBase64 } from "#libs/merkle/base64.ts";
+import { type NoteVerifier, readVerifierKey } from "#libs/merkle/signed-note.ts";
+
+import type { CliConfig } from "./config.ts";
+import { keepHeapSmall } from "./import/keep-heap-small.ts";
+import { openProgress } from "./import/progress.ts";
+import { keepCheckpoint, readKept } from "./kept-checkpoint.ts";
+import { print } from "./print.ts";
+import { exitCodes, unreadable, Unverified } from "./verify/fault.ts";
+import type { JudgeOptions } from "./verify/judge-log.ts";
+import { judgePath, judgeUrl, type SourceVerdict } from "./verify/judge-source.ts";
+import type { LogKeys } from "./verify/read-signed.ts";
+import { tellFault } from "./verify/tell-fault.ts";
+
+interface Options {
+  readonly vkey: readonly NoteVerifier[];
+  readonly state?: string;
+}
+
+/** `caseflow verify`: whether a log is what was signed, whole, and keeps to the rules; offline. */
+export function addVerifyCommand(program: Command, _config: CliConfig): void {
+  program
+    .command("verify <source>")
+    .description(
+      "check a log, a mirror, a case's history or one proof, without trusting whoever runs the services",
+    )
+    .requiredOption("--vkey <key>", "a key of the log, known from elsewhere; once for each key", addKey)
+    .option(
+      "--state <file>",
+      "keep the last good checkpoint here, and refuse a log that does not go on from it",
+    )
+    .option("--json", "print one line of JSON instead")
+    .addHelpText("after", helpText)
+    .action(async (source: string, options: Options, command: Command) => {
+      const keys = toLogKeys(options.vkey, command);
+      try {
+        const verdict = await verify(source, keys, options.state, command);
+        if (verdict.kind !== "proof" && verdict.tombstoneCount > 0)
+          console.error(tellTombstones(verdict.tombstoneCount));
+        print(command, tellVerdict(verdict), { verified: true, exit: 0, ...toData(verdict) });
+      } catch (error) {
+        if (!(error instanceof Unverified)) throw error;
+        const exit = exitCodes[error.fault.kind];
+        console.error(tellFault(error.fault));
+        if (command.opts<{ json?: boolean }>().json) {
+          console.log(JSON.stringify({ verified: false, exit, fault: error.fault }));
+        }
+        process.exitCode = exit;
+      }
+    });
+}
+
+const helpText = `
+The source is an export (caseflow log export), the folder or the URL of a mirror (caseflow log mirror), a case's history or a
+proof (caseflow log proof). What is checked, and what cannot be: docs/verification.md.
+
+Take the key from somewhere else than the log: whoever rewrites a log signs it anew, with a key of their own.
+
+Exit code: 0 verified; 2 not understood; 3 cannot be read; 10 signature; 11 root; 12 inclusion; 13 gap; 14 chain; 15 rule;
+16 fork or rollback. The first fault is told on standard error.
+
+Examples:
+  caseflow verify log.ndjson --vkey "$(cat log.vkey)"
+  caseflow verify https://mirror.example/acme --vkey "$(cat log.vkey)" --state acme.checkpoint
+  caseflow verify decision.tlog-proof --vkey "$(cat log.vkey)" --json`;
+
+async function verify(
+  source: string,
+  keys: LogKeys,
+  state: string | undefined,
+  command: Command,
+): Promise<SourceVerdict> {
+  keepHeapSmall();
+  using progress = openProgress(process.stderr, "events");
+  progress.begin("verifying", 0);
+  const kept = state === undefined ? undefined : await readKept(state, keys);
+  const options: JudgeOptions = { keys, kept, onEntry: () => progress.step() };
+  const verdict = await judgeSource(source, options);
+  if (state === undefined) return verdict;
+  if (verdict.kind !== "log") command.error("error: --state asks for a whole log, and this is a part of one");
+  await keepCheckpoint(state, verdict.checkpoint, keys);
+  return verdict;
+}
+
+async function judgeSource(source: string, options: JudgeOptions): Promise<SourceVerdict> {
+  if (!/^https?:\/\//i.test(source)) return judgePath(source, options);
+  if (!URL.canParse(source)) throw unreadable(`${source} is no URL.`);
+  const verdict = await judgeUrl(new URL(source), options);
+  if (!verdict) throw unreadable(`There is no checkpoint below ${source}: it is no mirror of a log.`);
+  return verdict;
+}
+
+function addKey(text: string, before: readonly NoteVerifier[] = []): NoteVerifier[] {
+  try {
+    return [...before, readVerifierKey(text.trim())];
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new InvalidArgumentError(`It is no verifier key: ${error.message}.`);
+  }
+}
+
+function toLogKeys(verifiers: readonly NoteVerifier[], command: Command): LogKeys {
+  const [origin = "", ...others] = new Set(verifiers.map(({ name }) => name));
+  if (others.length > 0) command.error("error: the keys given with --vkey are of different logs");
+  return { origin, verifiers };
+}
+
+function tellTombstones(count: number): string {
+  return `note: ${count} ${count === 1 ? "event was" : "events were"} given up and never told; in each one's place stands who gave it up, and why`;
+}
+
+function tellVerdict(verdict: SourceVerdict): string {
+  const { size, root, origin } = verdict.checkpoint;
+  const log = `size=${size} root=${encodeBase64(root)} checkpoint of ${origin}`;
+  if (verdict.kind === "proof")
+    return `event=${verdict.place.eventId} leaf=${verdict.place.leafIndex} ${log}`;
+  return `events=${verdict.eventCount} subjects=${verdict.subjectCount} ${log}`;
+}
+
+function toData(verdict: SourceVerdict) {
+  const { size, root, origin, note } = verdict.checkpoint;
+  const checkpoint = { origin, size, root: encodeBase64(root), note };
+  if (verdict.kind === "proof") return { kind: verdict.kind, ...verdict.place, checkpoint };
+  const { kind, eventCount: events, subjectCount: subjects, tombstoneCount: tombstones } = verdict;
+  return { kind, events, subjects, tombstones, checkpoint };
+}
