@@ -10,6 +10,7 @@ const chain = makeChain(3);
 let audit: AuditServiceFixture;
 let app: pg.Client;
 let owner: pg.Client;
+let signer: pg.Client;
 
 beforeAll(async () => {
   audit = stack.use(await startAuditService());
@@ -18,6 +19,7 @@ beforeAll(async () => {
   await source.recordEvents({ events: makeChain(2, { tenantId: "other" }).map(({ bytes }) => bytes) });
   app = await connect(audit.database.appUrl);
   owner = await connect(audit.database.ownerUrl);
+  signer = await connect(audit.database.signerUrl);
 });
 afterAll(() => stack.disposeAsync());
 
@@ -63,6 +65,13 @@ test.each([
   "TRUNCATE logs",
   "DELETE FROM subject_heads",
   "UPDATE subject_heads SET subject = 'x'",
+  "UPDATE tiles SET hashes = hashes",
+  "DELETE FROM tiles",
+  "INSERT INTO checkpoints (tenant_id, tree_size, note, sealed_at) VALUES ('acme', 3, 'x', now())",
+  "UPDATE checkpoints SET note = 'x'",
+  "DELETE FROM checkpoints",
+  "INSERT INTO verifier_keys (tenant_id, vkey, active_from) VALUES ('acme', 'x', now())",
+  "DELETE FROM verifier_keys",
   "ALTER TABLE events DISABLE ROW LEVEL SECURITY",
   "ALTER TABLE events NO FORCE ROW LEVEL SECURITY",
   "DROP POLICY of_tenant ON events",
@@ -72,6 +81,49 @@ test.each([
   "SET ROLE audit_owner",
 ])("the application's role may not: %s", async (text) => {
   expect(await faultOf(attempt(app, "acme", text))).toBe(insufficientPrivilege);
+});
+
+test.each([
+  "UPDATE checkpoints SET note = 'x'",
+  "DELETE FROM checkpoints",
+  "TRUNCATE checkpoints",
+  "SELECT 1 FROM checkpoints FOR UPDATE",
+  "UPDATE verifier_keys SET active_from = now()",
+  "DELETE FROM verifier_keys",
+  "UPDATE logs SET size = size",
+  "INSERT INTO events DEFAULT VALUES",
+  "INSERT INTO tiles DEFAULT VALUES",
+  "SELECT actor_id FROM events",
+  "SELECT 1 FROM subject_heads",
+])("the signer's role may not: %s", async (text) => {
+  expect(await faultOf(attempt(signer, undefined, text))).toBe(insufficientPrivilege);
+});
+
+test("the signer's role sees the logs of all tenants, and what it can add is a checkpoint of any", async () => {
+  const { rows } = await attempt(signer, undefined, "SELECT DISTINCT tenant_id FROM logs ORDER BY 1");
+  expect(rows).toEqual([{ tenant_id: "acme" }, { tenant_id: "other" }]);
+  const add =
+    "INSERT INTO checkpoints (tenant_id, tree_size, note, sealed_at) VALUES ('acme', 3, 'x', now())";
+  expect(await faultOf(attempt(signer, undefined, add))).toBe("none");
+});
+
+const tile = (changes: { level?: number; index?: number; hashes?: number; root?: number }) => {
+  const { level = 0, index = 0, hashes = 8_192, root = 32 } = changes;
+  const zeros = (count: number) => `'\\x${"00".repeat(count)}'`;
+  return `INSERT INTO tiles (tenant_id, level, tile_index, hashes, root) VALUES ('acme', ${level}, ${index}, ${zeros(hashes)}, ${zeros(root)})`;
+};
+
+test.each([
+  ["a full tile", "none", tile({})],
+  ["a tile of 255 hashes", "tiles_full", tile({ hashes: 8_160 })],
+  ["a tile whose root is none", "tiles_root_is_sha256", tile({ root: 31 })],
+  ["a tile of level 6", "tiles_level_in_range", tile({ level: 6 })],
+  ["a tile before the first", "tiles_index_from_zero", tile({ index: -1 })],
+  ["a log smaller than its tree", "logs_tree_within_log", "UPDATE logs SET size = tree_size - 1"],
+  ["a tree with a root too few", "logs_tree_edge_fits", "UPDATE logs SET tree_edge = substr(tree_edge, 33)"],
+  ["a tree with another edge's length", "logs_tree_edge_fits", "UPDATE logs SET tree_size = 2"],
+])("written by hand, %s: %s", async (_, constraint, text) => {
+  expect(await faultOf(attempt(app, "acme", text))).toBe(constraint);
 });
 
 test.each(["events", "logs", "subject_heads"])("%s of other tenants cannot be seen", async (table) => {

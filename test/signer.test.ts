@@ -138,8 +138,8 @@ test.each<[string, (lost: readonly TestEvent[]) => readonly TestEvent[]]>([
     const { signing, backup, lost, last } = restore;
     {
       await using signed = await start(backup, signing);
-      await signed.deliver(goOn(lost));
       await signed.refused("rolled_back");
+      await signed.deliver(goOn(lost));
       await signed.deliver(Array.from({ length: 300 }, () => makeEvent()));
       await signed.refused("forked");
       const { size, unsealed } = await signed.newest();

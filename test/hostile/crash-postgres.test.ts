@@ -62,7 +62,7 @@ test(
   async () => {
     const { superuserUrl } = postgres.audit;
     await using victim = await startAuditVictim(postgres.audit, issuer);
-    const stage = { superuserUrl, victim, fault: postgres.kill, tenant: newTenant() };
+    const stage = { superuserUrl, victim, fault: postgres.kill, tenant: newTenant(), fillsTile: true };
     const struck = await atEveryPoint([stage], attackAppend, killStride());
     expect(struck.length, struck.join("\n")).toBeGreaterThanOrEqual((2 * 60) / killStride());
     await expectSoundLog(postgres.audit);

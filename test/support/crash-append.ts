@@ -3,6 +3,7 @@ import type pg from "pg";
 import { expect } from "vitest";
 import type { AuditClient } from "#libs/client/audit-client.ts";
 import { DeliveryOutcome } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
+import { tilesOf, tileWidth } from "#libs/merkle/tile.ts";
 import { strikeMs, type Fault } from "./crash-attack.ts";
 import { within, type Point, type Struck } from "./crash-points.ts";
 import type { CrashProxy } from "./crash-proxy.ts";
@@ -23,21 +24,26 @@ export interface AppendStage {
   readonly fault: Fault;
   /** Whose appends are counted: each stage has a tenant of its own. */
   readonly tenant: string;
+  /** Whether each batch is to fill a tile, which takes many events before it. */
+  readonly fillsTile: boolean;
 }
 
-/** What there is of a batch in the database, and how large its tenant's log is. */
+/** What there is of a batch in the database, and how large its tenant's log and tree are. */
 interface Traces {
   readonly events: number;
   readonly heads: number;
   readonly size: number;
+  readonly treeSize: number;
+  readonly tiles: number;
 }
 
 const callMs = 5_000;
 const retryPauseMs = 10;
 
 /**
- * Delivers a batch of two subjects, lets the fault strike at the point, and checks that the batch is in the log whole or
- * not at all, with its heads and the log's size, that what its source was told is true, and that a retry settles it.
+ * Delivers a batch of two subjects, lets the fault strike at the point, and checks that the batch is in the log
+ * whole or not at all, with its heads, the log's size, its tree and the tiles that it fills, that what its source was told is true, and that a
+ * retry settles it.
  */
 export async function attackAppend(stage: AppendStage, point: Point): Promise<Struck> {
   const { victim, fault, tenant } = stage;
@@ -45,8 +51,14 @@ export async function attackAppend(stage: AppendStage, point: Point): Promise<St
   const sender = await victim.source();
   await record(sender, makeChain(1, { tenantId: tenant })); // Connected, and all is prepared that an append needs.
   const batch = [...makeChain(2, { tenantId: tenant }), ...makeChain(1, { tenantId: tenant })];
+  const { size } = await lookOnce(stage, batch);
+  const filler = stage.fillsTile ? tileWidth - 1 - (size % tileWidth) : 0;
+  if (filler > 0) await record(sender, makeChain(filler, { tenantId: tenant }));
   const before = await lookOnce(stage, batch);
-  const applied = { events: batch.length, heads: 2, size: before.size + batch.length };
+  const grown = before.size + batch.length;
+  const tiles = [...tilesOf(grown)].filter(({ width }) => width === tileWidth).length;
+  const applied = { events: batch.length, heads: 2, size: grown, treeSize: grown, tiles };
+  if (stage.fillsTile) expect(tiles).toBeGreaterThan(before.tiles);
 
   const strike = victim.proxy.arm({
     ...point,
@@ -99,7 +111,9 @@ async function tracesOf(superuser: pg.Client, tenant: string, batch: readonly Te
   const { rows } = await superuser.query<Traces>(
     `SELECT (SELECT count(*)::int FROM events WHERE tenant_id = $1 AND event_id = ANY ($2)) AS events,
             (SELECT count(*)::int FROM subject_heads WHERE tenant_id = $1 AND subject = ANY ($3)) AS heads,
-            (SELECT size::int FROM logs WHERE tenant_id = $1) AS size`,
+            (SELECT size::int FROM logs WHERE tenant_id = $1) AS size,
+            (SELECT tree_size::int FROM logs WHERE tenant_id = $1) AS "treeSize",
+            (SELECT count(*)::int FROM tiles WHERE tenant_id = $1) AS tiles`,
     [tenant, batch.map(({ eventId }) => eventId), batch.map(({ subject }) => subject)],
   );
   return rows[0]!; // One, always.

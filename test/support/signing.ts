@@ -6,7 +6,11 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import type { AuditClient } from "#libs/client/audit-client.ts";
 import type { GetCheckpointResponse } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { createNoteSigner } from "#libs/merkle/signed-note.ts";
+import { openPool } from "#libs/pg/pool.ts";
+import { createLog } from "#libs/telemetry/log.ts";
 import type { SignerConfig } from "#services/audit/config.ts";
+import { openSigner, type Signer } from "#services/audit/signer/signer.ts";
+import { catchUp } from "#services/audit/store/append-events.ts";
 import type { AuditDatabase } from "./databases.ts";
 import { waitUntil } from "./wait-until.ts";
 
@@ -56,6 +60,30 @@ export async function makeSigning(): Promise<Signing> {
   };
   await signing.addKey("1.pem");
   return signing;
+}
+
+/** A signer alone, without a service; it finds what there is to sign by its poll. */
+export async function startSigner(database: AuditDatabase, signing: Signing): Promise<Signer> {
+  await using opened = new AsyncDisposableStack();
+  const pool = opened.use(
+    openPool({
+      url: database.appUrl,
+      max: 4,
+      applicationName: "catch-up",
+      connectTimeoutMs: 5_000,
+      onError: () => {}, // Told to whoever uses the connection.
+    }),
+  );
+  const signer = opened.use(
+    await openSigner({
+      ...signing.config(database),
+      catchUp: (tenantId) => catchUp(pool, { tenantId, timeoutMs: 10_000 }),
+      now: () => new Date(),
+      log: createLog({ service: "signer-test", version: "test", level: "silent" }),
+    }),
+  );
+  const running = opened.move();
+  return { wake: signer.wake, [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
 
 /** Waits until a signed checkpoint covers every event of the tenant's log, and gives it. */

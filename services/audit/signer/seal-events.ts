@@ -19,7 +19,7 @@ export interface SealEvents {
 }
 
 /** Tells of checkpoints and refusals: in counters under `caseflow.log`, and of refusals and their end in the log. */
-export function createSealEvents(log: Log): SealEvents {
+export function createSealEvents(log: Log, nowMs = () => performance.now()): SealEvents {
   const meter = metrics.getMeter("caseflow.log");
   const checkpoints = meter.createCounter("caseflow.log.checkpoints", { description: "Checkpoints signed" });
   const refusals = meter.createCounter("caseflow.log.refusals", {
@@ -36,7 +36,7 @@ export function createSealEvents(log: Log): SealEvents {
       const { why, detail } = sealing;
       refusals.add(1, { why });
       const told = refused.get(tenantId);
-      const now = performance.now();
+      const now = nowMs();
       if (told?.why === why && now - told.toldAt < repeatMs) return;
       refused.set(tenantId, { why, toldAt: now });
       log.error({ tenant_id: tenantId, why, detail, file, remedy: remedies[why] }, "the log is not signed");

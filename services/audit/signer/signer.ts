@@ -113,7 +113,7 @@ async function run(state: State, stopping: AbortSignal): Promise<void> {
       pollAt = performance.now() + pollMs;
     }
     await sealWoken(state, stopping);
-    await state.bell.wait(pollAt - performance.now(), stopping);
+    await state.bell.wait(Math.max(0, pollAt - performance.now()), stopping);
   }
 }
 

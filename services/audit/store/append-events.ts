@@ -10,7 +10,7 @@
  * is bounded, one that fails has cost nothing of what went before, and whoever appends at the same time gets a turn.
  */
 import type { Pool, QueryResult } from "pg";
-import { hashLeaf } from "#libs/merkle/hash.ts";
+import { hashBytes, hashLeaf } from "#libs/merkle/hash.ts";
 import { tileWidth } from "#libs/merkle/tile.ts";
 import type { Statement } from "#libs/pg/statement.ts";
 import type { AppendPlan, Arrival, LogState } from "../domain/append.ts";
@@ -19,7 +19,7 @@ import { growTree, type GrownTree, type OpenTree } from "./grow-tree.ts";
 import { keyLookups } from "./key-lookups.ts";
 import { runLocked, type LockedTransactionOptions } from "./locked-transaction.ts";
 import { createLog, lockLog, saveLog, toTree, type LogRow } from "./logs.ts";
-import { readOpenLeaves, readOpenRoots, type LeafRow, type RootRow } from "./open-tiles.ts";
+import { readOpenLeaves, readOpenRoots, type OpenLeavesRow, type RootRow } from "./open-tiles.ts";
 import { readSubjectHeads, saveSubjectHeads, toSubjectHead } from "./subject-heads.ts";
 import { insertTiles } from "./tiles.ts";
 
@@ -94,7 +94,7 @@ function toState([, logs, recorded, heads, leaves, roots]: readonly QueryResult[
   const size = Number(row.size);
   const open = {
     tree,
-    leaves: toLeaves(leaves.rows, tree.size - (tree.size % tileWidth)),
+    leaves: toLeaves(leaves.rows[0], tree.size - (tree.size % tileWidth)),
     roots: toRoots(roots.rows),
   };
   return {
@@ -109,12 +109,14 @@ function toState([, logs, recorded, heads, leaves, roots]: readonly QueryResult[
 }
 
 /** In order from leaf `first` on; throws when one is missing. */
-function toLeaves(rows: readonly LeafRow[], first: number): readonly Uint8Array[] {
-  const hashes = new Map(rows.map(({ leaf_index, hash }) => [Number(leaf_index), hash]));
-  return rows.map((_, at) => {
-    const hash = hashes.get(first + at);
-    if (!hash) throw new Error(`leaf ${first + at} is missing from the log`);
-    return hash;
+function toLeaves(row: OpenLeavesRow | undefined, first: number): readonly Uint8Array[] {
+  if (!row) return [];
+  const { indexes, hashes } = row;
+  const starts = new Map(indexes.map((index, place) => [Number(index), place * hashBytes]));
+  return indexes.map((_, at) => {
+    const start = starts.get(first + at);
+    if (start === undefined) throw new Error(`leaf ${first + at} is missing from the log`);
+    return hashes.subarray(start, start + hashBytes);
   });
 }
 

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { openPool } from "#libs/pg/pool.ts";
 import { runForTenant } from "#libs/pg/tenant-transaction.ts";
 import { makeCandidate } from "#test/support/candidate.ts";
-import { cloneAuditDatabase } from "#test/support/databases.ts";
+import { cloneAuditDatabase, type AuditDatabase } from "#test/support/databases.ts";
 import { appendAsReleased } from "#test/support/released-append.ts";
 import { expectSoundTrees } from "#test/support/sound-tree.ts";
 import { openSuperuser } from "#test/support/superuser.ts";
@@ -13,12 +13,11 @@ import { insertTiles } from "./tiles.ts";
 
 const stack = new AsyncDisposableStack();
 let pool: Pool;
-let appUrl: string;
+let database: AuditDatabase;
 let superuser: Client;
 
 beforeAll(async () => {
-  const database = stack.use(await cloneAuditDatabase());
-  ({ appUrl } = database);
+  database = stack.use(await cloneAuditDatabase());
   pool = stack.use(
     openPool({
       url: database.appUrl,
@@ -32,9 +31,9 @@ beforeAll(async () => {
 });
 afterAll(() => stack.disposeAsync());
 
-async function append(tenantId: string, count: number): Promise<void> {
+async function append(tenantId: string, count: number, through = pool): Promise<void> {
   const candidates = Array.from({ length: count }, () => makeCandidate(tenantId));
-  const { appended } = await appendEvents(pool, { tenantId, timeoutMs: 20_000 }, candidates, (log) =>
+  const { appended } = await appendEvents(through, { tenantId, timeoutMs: 20_000 }, candidates, (log) =>
     planAppend(log, candidates),
   );
   expect(appended).toHaveLength(count);
@@ -86,7 +85,7 @@ test("events that the release before appends, also in between, are taken into th
     [13, 500],
   ] as const) {
     const before = (await sizesOf(tenantId))?.tree_size ?? 0;
-    await appendAsReleased(appUrl, tenantId, old);
+    await appendAsReleased(database.appUrl, tenantId, old);
     expect((await sizesOf(tenantId)).tree_size, "it knows of no tree").toBe(before);
     await append(tenantId, own);
     await expectSoundTrees(superuser);
@@ -95,7 +94,7 @@ test("events that the release before appends, also in between, are taken into th
 });
 
 test("a log of the release before is taken into the tree without an event, and a log that has all or is none stays", async () => {
-  await appendAsReleased(appUrl, "quiet", 700);
+  await appendAsReleased(database.appUrl, "quiet", 700);
   for (let round = 0; round < 2; round++) {
     await catchUp(pool, { tenantId: "quiet", timeoutMs: 20_000 });
     expect(await sizesOf("quiet")).toEqual({ size: 700, tree_size: 700 });
@@ -117,6 +116,25 @@ test("a tree that lacks a leaf, or a tile that is there already, stops the appen
   await runForTenant(pool, { tenantId: "squatted", timeoutMs: 5_000 }, [insertTiles("squatted", [tile])]);
   await expect(append("squatted", 1)).rejects.toThrow("tiles_pkey");
   expect(await sizesOf("squatted")).toEqual({ size: 255, tree_size: 255 });
+});
+
+test("an append waits until it is on disk, whatever the database does by default", async () => {
+  await superuser.query(`
+    CREATE TABLE seen (setting text);
+    CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+      $$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
+    CREATE TRIGGER see AFTER INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION see()`);
+  await superuser.query(`ALTER DATABASE ${database.name} SET synchronous_commit = off`);
+  await using fresh = openPool({
+    url: database.appUrl,
+    max: 1,
+    applicationName: "appender",
+    connectTimeoutMs: 5_000,
+    onError: () => {}, // Told to whoever uses the connection.
+  });
+  expect((await fresh.query("SHOW synchronous_commit")).rows).toEqual([{ synchronous_commit: "off" }]);
+  await append("durable", 1, fresh);
+  expect((await superuser.query("SELECT setting FROM seen")).rows).toEqual([{ setting: "on" }]);
 });
 
 test("a long log is taken into the tree in steps that are committed one by one, past the first tile of level 1", async () => {

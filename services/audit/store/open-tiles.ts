@@ -3,25 +3,26 @@ import type { Statement } from "#libs/pg/statement.ts";
 
 /*
  * What an append must know of the tiles that it completes: the hashes that are in them already. Both statements are for a
- * transaction that has locked the tenant's log, with `keyLookups`; both find nothing where no tile can be completed, which is
+ * transaction that has locked the tenant's log, with `keyLookups`; both find nothing where no tile can be filled, which is
  * what most appends are.
  */
 
-export interface LeafRow {
-  /** A bigint in decimal. */
-  readonly leaf_index: string;
-  readonly hash: Buffer;
+export interface OpenLeavesRow {
+  /** Leaf indexes, bigints in decimal, in no order. */
+  readonly indexes: readonly string[];
+  /** The leaves' hashes in that order, one after the other. */
+  readonly hashes: Buffer;
 }
 
 /**
  * Hashes the leaves of the tree's last, partial tile, and those behind it that are not in the tree yet, at most `lagMax` of
- * them; in no order. No rows where the tree has every leaf and `arriving` more cannot fill its last tile.
+ * them: one row, or none where the tree has every leaf and `arriving` more cannot fill its last tile.
  */
 export function readOpenLeaves(tenantId: string, arriving: number, lagMax: number): Statement {
   return {
     name: "read_open_leaves",
     text: `
-      SELECT leaf.leaf_index, leaf.hash
+      SELECT array_agg(leaf.leaf_index) AS indexes, string_agg(leaf.hash, '') AS hashes
         FROM (SELECT size, tree_size - tree_size % ${tileWidth} AS first, tree_size % ${tileWidth} + $3::bigint AS most
                 FROM logs
                WHERE tenant_id = $1 AND (tree_size < size OR tree_size % ${tileWidth} + $2::bigint >= ${tileWidth})) AS log
@@ -31,7 +32,8 @@ export function readOpenLeaves(tenantId: string, arriving: number, lagMax: numbe
           WHERE tenant_id = $1 AND leaf_index >= log.first AND leaf_index < log.size
           ORDER BY leaf_index
           LIMIT log.most
-       ) AS leaf`,
+       ) AS leaf
+      HAVING count(*) > 0`,
     values: [tenantId, arriving, lagMax],
   };
 }

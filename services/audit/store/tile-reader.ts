@@ -1,8 +1,8 @@
 import type { QueryResult } from "pg";
 import { hashBytes } from "#libs/merkle/hash.ts";
-import { type ReadTile, tilePath, tileWidth } from "#libs/merkle/tile.ts";
+import { type ReadTile, type Tile, tilePath, tileWidth } from "#libs/merkle/tile.ts";
 import type { Statement } from "#libs/pg/statement.ts";
-import { findTile, listLeafHashes, listTileRoots, type HashRow, type TileRow } from "./tiles.ts";
+import { findTile, listLeafHashes, listTileRoots, type HashesRow } from "./tiles.ts";
 
 /** Rows are missing without which the log's tree cannot be what its size says. */
 export class TreeDamagedError extends Error {
@@ -35,17 +35,16 @@ export function createTileReader(run: RunStatement, tenantId: string, treeSize: 
     return bytes.subarray(0, tile.width * hashBytes);
   };
 
-  async function readHashes({ level, index, width }: Parameters<ReadTile>[0]): Promise<Buffer> {
-    if (width === tileWidth) {
-      const { rows } = await run(findTile(tenantId, level, index));
-      return Buffer.concat(rows.map((row: TileRow) => row.hashes));
-    }
+  async function readHashes({ level, index, width }: Tile): Promise<Buffer> {
     const start = index * tileWidth;
     const { rows } = await run(
-      level === 0
-        ? listLeafHashes(tenantId, start, start + width)
-        : listTileRoots(tenantId, level - 1, start, start + width),
+      width === tileWidth
+        ? findTile(tenantId, level, index)
+        : level === 0
+          ? listLeafHashes(tenantId, start, start + width)
+          : listTileRoots(tenantId, level - 1, start, start + width),
     );
-    return Buffer.concat(rows.map((row: HashRow) => row.hash));
+    const row: HashesRow | undefined = rows[0];
+    return row?.hashes ?? Buffer.alloc(0);
   }
 }

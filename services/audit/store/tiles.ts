@@ -31,11 +31,12 @@ export function insertTiles(tenantId: string, tiles: readonly NewTile[]): Statem
   };
 }
 
-export interface TileRow {
+/** What the statements below give: hashes in order, one after the other, in one row; no row where there are none. */
+export interface HashesRow {
   readonly hashes: Buffer;
 }
 
-/** Reads a full tile: one row. */
+/** Reads a full tile. */
 export function findTile(tenantId: string, level: number, index: number): Statement {
   return {
     name: "find_tile",
@@ -44,30 +45,30 @@ export function findTile(tenantId: string, level: number, index: number): Statem
   };
 }
 
-export interface HashRow {
-  readonly hash: Buffer;
-}
-
-/** Reads the roots of up to 256 full tiles of a level, from tile `from` to before tile `until`, in order. */
+/** Reads the roots of up to 256 full tiles of a level, from tile `from` to before tile `until`. */
 export function listTileRoots(tenantId: string, level: number, from: number, until: number): Statement {
   return {
     name: "list_tile_roots",
     text: `
-      SELECT root AS hash FROM tiles
-       WHERE tenant_id = $1 AND level = $2 AND tile_index >= $3 AND tile_index < $4
-       ORDER BY tile_index LIMIT ${tileWidth}`,
+      SELECT string_agg(root, '' ORDER BY tile_index) AS hashes
+        FROM (SELECT tile_index, root FROM tiles
+               WHERE tenant_id = $1 AND level = $2 AND tile_index >= $3 AND tile_index < $4
+               ORDER BY tile_index LIMIT ${tileWidth}) AS tile
+      HAVING count(*) > 0`,
     values: [tenantId, level, from, until],
   };
 }
 
-/** Hashes up to 256 leaves, from leaf `from` to before leaf `until`, in order: SHA-256(0x00 ‖ bytes), as RFC 9162 does. */
+/** Hashes up to 256 leaves, from leaf `from` to before leaf `until`: SHA-256(0x00 ‖ bytes), as RFC 9162 does. */
 export function listLeafHashes(tenantId: string, from: number, until: number): Statement {
   return {
     name: "list_leaf_hashes",
     text: `
-      SELECT sha256('\\x00'::bytea || bytes) AS hash FROM events
-       WHERE tenant_id = $1 AND leaf_index >= $2 AND leaf_index < $3
-       ORDER BY leaf_index LIMIT ${tileWidth}`,
+      SELECT string_agg(sha256('\\x00'::bytea || bytes), '' ORDER BY leaf_index) AS hashes
+        FROM (SELECT leaf_index, bytes FROM events
+               WHERE tenant_id = $1 AND leaf_index >= $2 AND leaf_index < $3
+               ORDER BY leaf_index LIMIT ${tileWidth}) AS leaf
+      HAVING count(*) > 0`,
     values: [tenantId, from, until],
   };
 }
