@@ -6,7 +6,7 @@ import { openCase, setPolicy, startCaseService } from "./support/case-service.ts
 import { listAllEvents, startPair, type Pair } from "./support/pair.ts";
 import { refusalOf } from "./support/reason-of.ts";
 import { openSuperuser } from "./support/superuser.ts";
-import { waitUntil } from "./support/wait-until.ts";
+import { untilDelivered } from "./support/until-delivered.ts";
 
 let pair: Pair;
 let admin: CaseAdminClient;
@@ -35,8 +35,7 @@ async function walk(reader: CaseAdminClient, query: Query): Promise<EntryDigest[
 }
 
 test("every entry, a policy's too, is listed once, by case and version, with subject and digest as the audit service has them", async () => {
-  await using superuser = await openSuperuser(pair.cases.database.superuserUrl);
-  await waitUntil(async () => (await superuser.query("SELECT FROM outbox")).rowCount === 0);
+  await untilDelivered(pair.cases.database);
   const audited = (await listAllEvents(pair.audit.url, pair.cases.issuer)).map(({ event, eventBytes }) => ({
     ...{ subject: event!.subject, version: Number(event!.subjectSequence), eventId: event!.eventId },
     digest: createHash("sha256").update(eventBytes).digest("hex"),
@@ -55,9 +54,9 @@ test("every entry, a policy's too, is listed once, by case and version, with sub
   }
 });
 
-test("one subject's entries are listed by its name, in capitals too, and nobody else's", async () => {
+test("one subject's entries are listed by its name, and nobody else's", async () => {
   const [first] = await walk(admin, { pageSize: 500 });
-  const ofCase = await walk(admin, { subject: first!.subject.toUpperCase(), pageSize: 1 });
+  const ofCase = await walk(admin, { subject: first!.subject, pageSize: 1 });
   expect(ofCase.map(({ version }) => version)).toEqual(ofCase.map((_, index) => index + 1));
   expect(new Set(ofCase.map(({ caseId }) => caseId))).toEqual(new Set([first!.caseId]));
 
@@ -67,7 +66,15 @@ test("one subject's entries are listed by its name, in capitals too, and nobody 
     "policy/permit 2",
   ]);
   const { caseId } = ofPolicy[0]!;
-  for (const subject of [caseId, "policy/unknown", "policy/", "permit", "a\0b", randomUUID()])
+  for (const subject of [
+    caseId,
+    first!.subject.toUpperCase(),
+    "policy/unknown",
+    "policy/",
+    "permit",
+    "a\0b",
+    randomUUID(),
+  ])
     expect(await walk(admin, { subject }), subject).toEqual([]);
 });
 

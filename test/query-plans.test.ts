@@ -156,11 +156,7 @@ const pages: readonly [string, (tenant: string) => Statement][] = [
     "the digests from the middle",
     (tenant) => listEntryDigests(tenant, undefined, { caseId, version: 1 }, 501),
   ],
-  [
-    "a policy's digests",
-    (tenant) =>
-      listEntryDigests(tenant, { id: caseId, isPolicy: true }, { caseId: eventId, version: 0 }, 501),
-  ],
+  ["a subject's digests", (tenant) => listEntryDigests(tenant, caseId, { caseId: eventId, version: 0 }, 501)],
   ["500 events' entries", (tenant) => findEntries(tenant, eventIds[tenant]!)],
   ["500 entries to queue", (tenant) => saveRequeue(requeueOf(tenant))],
   ["a history", (tenant) => listEntries(tenant, caseId, 0, pageSize)],

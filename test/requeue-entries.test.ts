@@ -13,7 +13,7 @@ import {
 import { refusalOf } from "./support/reason-of.ts";
 import { openSuperuser } from "./support/superuser.ts";
 import { listAllEvents, startPair } from "./support/pair.ts";
-import { waitUntil } from "./support/wait-until.ts";
+import { untilDelivered } from "./support/until-delivered.ts";
 
 let cases: CaseServiceFixture;
 let admin: CaseAdminClient;
@@ -160,14 +160,13 @@ test("a policy's entries and a delivered case's are delivered again as duplicate
   await openCase(pair.cases, "submitted");
   await setPolicy(pair.cases, "permit");
   await using client = await openSuperuser(pair.cases.database.superuserUrl);
-  const delivered = () => waitUntil(async () => (await client.query("SELECT FROM outbox")).rowCount === 0);
-  await delivered();
+  await untilDelivered(pair.cases.database);
   const before = await listAllEvents(pair.audit.url, pair.cases.issuer);
   const eventIds = before.map(({ event }) => event!.eventId);
   const operator = await pair.cases.admin();
   const { requeuedEventIds } = await operator.requeueEntries({ requestId: randomUUID(), eventIds });
   expect(requeuedEventIds).toEqual(eventIds);
-  await delivered();
+  await untilDelivered(pair.cases.database);
   expect(await listAllEvents(pair.audit.url, pair.cases.issuer)).toEqual(before);
   expect((await client.query("SELECT FROM dead_letters")).rowCount).toBe(0);
 });

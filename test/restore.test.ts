@@ -7,6 +7,7 @@ import { expectNoLeaks } from "./support/leak-check.ts";
 import { listAllEvents } from "./support/pair.ts";
 import { openSuperuser } from "./support/superuser.ts";
 import { createIssuer } from "./support/tokens.ts";
+import { untilDelivered } from "./support/until-delivered.ts";
 import { waitUntil } from "./support/wait-until.ts";
 import { openWatch, startWatch } from "./support/watcher.ts";
 
@@ -25,11 +26,6 @@ async function update(cases: CaseServiceFixture, caseId: string, title: string):
   });
 }
 
-async function untilDelivered(cases: CaseServiceFixture): Promise<void> {
-  await using superuser = await openSuperuser(cases.database.superuserUrl);
-  await waitUntil(async () => (await superuser.query("SELECT FROM outbox")).rowCount === 0);
-}
-
 test("a case database put back to an earlier time changes nothing that was audited, and its watchers are told", async () => {
   await using issuer = await createIssuer();
   await using audit = await startAuditService({ issuer });
@@ -38,7 +34,7 @@ test("a case database put back to an earlier time changes nothing that was audit
   const caseId = await (async () => {
     await using cases = await startCaseService({ ...options, database: live });
     const id = await openCase(cases);
-    await untilDelivered(cases);
+    await untilDelivered(cases.database);
     return id;
   })();
   await using backup = await cloneCaseDatabase(live.name);
@@ -47,7 +43,7 @@ test("a case database put back to an earlier time changes nothing that was audit
     await using watch = await openWatch(await cases.as("auditor"));
     await update(cases, caseId, "lost by the restore");
     await watch.until((messages) => messages.some((message) => message.case?.version === 2));
-    await untilDelivered(cases);
+    await untilDelivered(cases.database);
     return watch.resumeToken;
   })();
   const audited = await listAllEvents(audit.url, issuer);
@@ -57,7 +53,7 @@ test("a case database put back to an earlier time changes nothing that was audit
   expect(await startWatch(await restored.as("auditor"), token).ended).toBe("OutOfRange RESUME_TOKEN_EXPIRED");
   const other = await openCase(restored);
   await update(restored, caseId, "another second version");
-  await untilDelivered(restored);
+  await untilDelivered(restored.database);
   await using superuser = await openSuperuser(backup.superuserUrl);
   const { rows } = await superuser.query("SELECT case_id, version, reason FROM dead_letters");
   expect(rows).toEqual([{ case_id: caseId, version: 2, reason: "SEQUENCE_REUSED" }]);
@@ -74,7 +70,7 @@ test("an audit database put back to an earlier time takes no event before the on
     await using audit = await startAuditService({ issuer, database: live });
     await using cases = await startCaseService({ issuer, auditUrl: audit.url, database: caseDatabase });
     const id = await openCase(cases);
-    await untilDelivered(cases);
+    await untilDelivered(cases.database);
     return id;
   })();
   await using backup = await cloneAuditDatabase(live.name);
@@ -82,7 +78,7 @@ test("an audit database put back to an earlier time takes no event before the on
     await using audit = await startAuditService({ issuer, database: live });
     await using cases = await startCaseService({ issuer, auditUrl: audit.url, database: caseDatabase });
     await update(cases, caseId, "lost by the restore");
-    await untilDelivered(cases);
+    await untilDelivered(cases.database);
   }
   await using audit = await startAuditService({ issuer, database: backup });
   await using cases = await startCaseService({ issuer, auditUrl: audit.url, database: caseDatabase });

@@ -18,7 +18,7 @@ import { openCommitFeed } from "./relay/commit-feed.ts";
 import { openRelay } from "./rpc/open-relay.ts";
 import { createCaseAdminService } from "./rpc/case-admin-service.ts";
 import { createCaseService } from "./rpc/case-service.ts";
-import { encodeEvent } from "./rpc/event-codec.ts";
+import { encodeEvent, readSubject } from "./rpc/event-codec.ts";
 import { codeByReason } from "./rpc/reason-codes.ts";
 
 /** Requests are small: content and reasons have their own, lower limits. */
@@ -64,7 +64,7 @@ export async function start(
   const application = {
     changeCase: createChangeCase(writing),
     policies: createPolicies(writing),
-    listEntryDigests: createListEntryDigests(pool),
+    listEntryDigests: createListEntryDigests(pool, readSubject),
     requeueEntries: createRequeueEntries(writing),
     readCases: createReadCases(pool),
     watchCases,

@@ -13,9 +13,11 @@ export interface CliConfig {
   readonly auditOwnerUrl: string | undefined;
   /** Where the services are, and who calls; `undefined`: the running stack's. */
   readonly caseUrl: string | undefined;
+  readonly auditUrl: string | undefined;
   readonly token: string | undefined;
 }
 
+const services = { protocols: ["http:", "https:"], fallback: undefined } as const;
 const databases = { protocols: ["postgresql:", "postgres:"], fallback: undefined } as const;
 
 /** Reads the command's settings; throws `ConfigError` with every fault. */
@@ -26,7 +28,8 @@ export function readConfig(env: Environment): CliConfig {
     audience: text("CASEFLOW_JWT_AUDIENCE", { fallback: defaultIssuerNames.audience }),
     caseOwnerUrl: url("CASE_OWNER_DATABASE_URL", databases),
     auditOwnerUrl: url("AUDIT_OWNER_DATABASE_URL", databases),
-    caseUrl: url("CASE_URL", { protocols: ["http:", "https:"], fallback: undefined }),
+    caseUrl: url("CASE_URL", services),
+    auditUrl: url("AUDIT_URL", services),
     token: secret("CASEFLOW_TOKEN", { fallback: undefined }),
   });
   return { home: resolve(home), tokens: { issuer, audience }, ...rest };

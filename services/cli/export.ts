@@ -8,7 +8,7 @@ import { createCaseClient } from "#libs/client/case-client.ts";
 import type { CliConfig } from "./config.ts";
 import { exportCases } from "./export/export-cases.ts";
 import { findService } from "./find-service.ts";
-import { print } from "./print.ts";
+import { print, writeLine } from "./print.ts";
 
 /** `caseflow export`: every case of the tenant with its history, as `caseflow import` reads it. */
 export function addExportCommand(program: Command, config: CliConfig): void {
@@ -34,16 +34,12 @@ Examples:
     .action(async ({ out }: { out?: string }, command: Command) => {
       await using cases = createCaseClient(await findService(config));
       if (out === undefined) {
-        await exportCases(cases, (line) => write(process.stdout, line));
+        await exportCases(cases, (line) => writeLine(process.stdout, line));
         return;
       }
-      const counts = await writeWhole(out, (file) => exportCases(cases, (line) => write(file, line)));
+      const counts = await writeWhole(out, (file) => exportCases(cases, (line) => writeLine(file, line)));
       print(command, `cases=${counts.cases} actions=${counts.actions}`, counts);
     });
-}
-
-async function write(stream: Writable, line: string): Promise<void> {
-  if (!stream.write(`${line}\n`)) await once(stream, "drain");
 }
 
 /** The file is there whole or not at all, and for its owner alone. */

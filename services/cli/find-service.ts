@@ -5,7 +5,7 @@ import { openLocalIssuer } from "#libs/local-issuer/local-issuer.ts";
 import type { CliConfig } from "./config.ts";
 import { Failure } from "./failure.ts";
 
-/** Where the case service is, and the token to call it with. */
+/** Where a service is, and the token to call it with. */
 export interface Service {
   readonly url: string;
   readonly token: string;
@@ -25,6 +25,29 @@ export async function findService({ caseUrl, token, home }: CliConfig): Promise<
   if (caseUrl !== undefined && token !== undefined) return { url: caseUrl, token };
   const stack = await readStack(home);
   return { url: caseUrl ?? stack.case.url, token: token ?? stack.tokens.caseworker ?? "" };
+}
+
+/**
+ * Both services, for whoever compares them: what the settings name, or the running local stack's, whose operator calls the case
+ * service and whose auditor the audit service.
+ */
+export async function findBothServices({
+  caseUrl,
+  auditUrl,
+  token,
+  home,
+}: CliConfig): Promise<{ readonly cases: Service; readonly audit: Service }> {
+  if ((caseUrl === undefined) !== (auditUrl === undefined)) {
+    throw new Failure("set both CASE_URL and AUDIT_URL, or neither for the local stack");
+  }
+  if (caseUrl !== undefined && auditUrl !== undefined && token !== undefined) {
+    return { cases: { url: caseUrl, token }, audit: { url: auditUrl, token } };
+  }
+  const stack = await readStack(home);
+  return {
+    cases: { url: caseUrl ?? stack.case.url, token: token ?? stack.tokens.operator ?? "" },
+    audit: { url: auditUrl ?? stack.audit.url, token: token ?? stack.tokens.auditor ?? "" },
+  };
 }
 
 /** As `findService`, with role `importer`: of the local stack's tenant a token is signed where none is given. */

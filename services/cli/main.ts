@@ -13,10 +13,14 @@ import { addExportCommand } from "./export.ts";
 import { Failure } from "./failure.ts";
 import { addImportCommand } from "./import.ts";
 import { addMigrateCommand } from "./migrate.ts";
+import { addReconcileCommand } from "./reconcile.ts";
 import { addTokenCommand } from "./token.ts";
 import { addVerifyCommand } from "./verify.ts";
 
-/** The `caseflow` command. Exit 0 when it did what was asked, 1 when it could not, 2 when it was not understood. */
+/**
+ * The `caseflow` command. Exit 0 when it did what was asked, 1 when it could not, 2 when it was not understood; what else a
+ * subcommand exits with is in its help.
+ */
 export function createProgram(config: CliConfig): Command {
   const program = new Command("caseflow")
     .description("Work with the case service and the audit service.")
@@ -27,6 +31,7 @@ export function createProgram(config: CliConfig): Command {
   addExplainCommand(program, config);
   addExportCommand(program, config);
   addImportCommand(program, config);
+  addReconcileCommand(program, config);
   addMigrateCommand(program, config);
   addVerifyCommand(program, config);
   addCanDeployCommand(program);

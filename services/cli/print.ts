@@ -1,8 +1,15 @@
+import { once } from "node:events";
+import type { Writable } from "node:stream";
 import type { Command } from "commander";
 
 /** Writes a command's answer to stdout: `text` for people, or `data` as one line of JSON with `--json`. */
 export function print(command: Command, text: string, data: unknown): void {
   console.log(command.opts<{ json?: boolean }>().json ? JSON.stringify(data) : text);
+}
+
+/** Writes a line, and waits where its reader is slower than that. */
+export async function writeLine(stream: Writable, line: string): Promise<void> {
+  if (!stream.write(`${line}\n`)) await once(stream, "drain");
 }
 
 /** Lays rows out in columns, each as wide as its widest cell. */

@@ -7,9 +7,11 @@ import { join } from "node:path";
 import { root } from "./local-stack.ts";
 import { processEnv } from "./process-env.ts";
 
-/** Where the command's case service is, and who calls. */
+/** Where the command's services are, and who calls. */
 export interface CaseflowTarget {
   readonly url: string;
+  /** For commands that ask the audit service too. */
+  readonly auditUrl?: string;
   readonly token: string;
 }
 
@@ -27,13 +29,18 @@ export interface RunningCaseflow {
 
 /** Runs the `caseflow` command as a process of its own, against a case service. */
 export function startCaseflow(
-  { url, token }: CaseflowTarget,
+  { url, auditUrl, token }: CaseflowTarget,
   args: readonly string[],
   nodeOptions: readonly string[] = [],
 ): RunningCaseflow {
   const child = spawn(process.execPath, [...nodeOptions, join(root, "services/cli/main.ts"), ...args], {
     cwd: root,
-    env: { ...processEnv, CASE_URL: url, CASEFLOW_TOKEN: token },
+    env: {
+      ...processEnv,
+      CASE_URL: url,
+      CASEFLOW_TOKEN: token,
+      ...(auditUrl !== undefined && { AUDIT_URL: auditUrl }),
+    },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const said = { stdout: "", stderr: "" };

@@ -6,15 +6,18 @@ export type TenantName = keyof typeof sizes;
 export const tenants = Object.keys(sizes) as TenantName[];
 
 /**
- * Fills a case database with 100,000 cases of tenants of unequal sizes, as the superuser and past the foreign keys, which would
+ * Fills a case database with 100,000 cases of tenants of unequal sizes, or as many as are asked for, as the superuser and past the foreign keys, which would
  * take minutes. Of each tenant's cases 1 in 100 is submitted, 1 in 1,000 is under review by `reviewer-1`, the others are closed
  * or drafts; ten creators, two types, a reference a case; each changed a second after the one before it. One entry in ten waits
  * for its delivery, one in a thousand is a dead letter.
  */
-export async function fillWithManyCases(superuser: Client): Promise<void> {
+export async function fillWithManyCases(
+  superuser: Client,
+  countByTenant: Readonly<Record<string, number>> = sizes,
+): Promise<void> {
   await superuser.query("BEGIN");
   await superuser.query("SET LOCAL session_replication_role = replica");
-  for (const [tenant, count] of Object.entries(sizes)) {
+  for (const [tenant, count] of Object.entries(countByTenant)) {
     await superuser.query(casesOf, [tenant, count]);
   }
   await superuser.query(entries);

@@ -1,8 +1,8 @@
 import type pg from "pg";
-import { listEntryDigests, type EntryDigestRow, type EntrySubject } from "../store/entry-digests.ts";
-import { cutPage, readPosition, uuidPattern, type Page, type PageRequest } from "./page.ts";
-import { policyId, policySubject } from "./policy-subject.ts";
+import { listEntryDigests, type EntryDigestRow } from "../store/entry-digests.ts";
+import { cutPage, readPosition, type Page, type PageRequest } from "./page.ts";
 import { readRows, type Reader } from "./read-rows.ts";
+import { subjectId } from "./subject-id.ts";
 
 export interface EntryFilter {
   /** Inclusive. */
@@ -35,30 +35,32 @@ export type ListEntryDigests = (
   page: PageRequest,
 ) => Promise<Page<EntryDigest>>;
 
+/** Reads what an event is about; `undefined` where its bytes are damaged. */
+type ReadSubject = (event: Uint8Array) => string | undefined;
+
 const positionPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12} [1-9][0-9]{0,8}$/;
 const beforeEveryEntry = "00000000-0000-0000-0000-000000000000 0";
 
-export function createListEntryDigests(pool: pg.Pool): ListEntryDigests {
+export function createListEntryDigests(pool: pg.Pool, readSubject: ReadSubject): ListEntryDigests {
   return async (reader, filter, page) => {
     const scope = [reader.tenantId, "entry digests", JSON.stringify(filter)];
     const position = readPosition(scope, page.token, positionPattern) ?? beforeEveryEntry;
     const [caseId = "", version = ""] = position.split(" ");
     const after = { caseId, version: Number(version) };
-    const statement = listEntryDigests(reader.tenantId, readSubject(filter.subject), after, page.size + 1);
+    const of = filter.subject === "" ? undefined : subjectId(filter.subject);
+    const statement = listEntryDigests(reader.tenantId, of, after, page.size + 1);
     const { rows } = await readRows(pool, reader, statement);
     const placeOf = (row: EntryDigestRow) => `${row.case_id} ${row.version}`;
     const { items, nextToken } = cutPage<EntryDigestRow>(scope, rows, rows.length, page.size, placeOf);
-    return { items: items.filter((row) => isInTime(row, filter)).map(toEntryDigest), nextToken };
+    const entries = items
+      .filter((row) => isInTime(row, filter))
+      .map((row) => toEntryDigest(row, readSubject));
+    // A policy's id is no name of it: whoever asks by that asks for a case.
+    return {
+      items: entries.filter(({ subject }) => of === undefined || subject === filter.subject),
+      nextToken,
+    };
   };
-}
-
-/** What is no UUID is a policy's subject, or nobody's: it finds nothing then. */
-function readSubject(subject: string): EntrySubject | undefined {
-  if (subject === "") return undefined;
-  const lowerCase = subject.toLowerCase();
-  return uuidPattern.test(lowerCase)
-    ? { id: lowerCase, isPolicy: false }
-    : { id: policyId(subject), isPolicy: true };
 }
 
 function isInTime(
@@ -68,10 +70,11 @@ function isInTime(
   return !(recordedFrom && at < recordedFrom) && !(recordedBefore && at >= recordedBefore);
 }
 
-function toEntryDigest(row: EntryDigestRow): EntryDigest {
+function toEntryDigest(row: EntryDigestRow, readSubject: ReadSubject): EntryDigest {
   return {
     caseId: row.case_id,
-    subject: row.case_type === null ? row.case_id : policySubject(row.case_type),
+    // Damaged, it is told under its id: as something that nobody has audited.
+    subject: (row.named_event && readSubject(row.named_event)) ?? row.case_id,
     version: row.version,
     eventId: row.event_id,
     eventDigest: row.event_digest,

@@ -10,9 +10,9 @@ import {
   type WriteRequest,
   type WriteResult,
 } from "./apply-once.ts";
-import { policyId, policySubject } from "./policy-subject.ts";
 import { readRows, type Reader } from "./read-rows.ts";
 import { sealEntry } from "./seal-entry.ts";
+import { subjectId } from "./subject-id.ts";
 
 export interface SetPolicyRequest extends WriteRequest {
   readonly caseType: string;
@@ -62,7 +62,7 @@ function attempt(
   const decision = setPolicy(row && toPolicy(row), rules, request.expectedVersion, reason);
   if (!decision.accepted) throw new Fault<Reason>(decision.reason, decision.metadata);
   const { next } = decision;
-  const subject = policySubject(caseType);
+  const subject = `policy/${caseType}`;
   const answer = request.encodeAnswer(next);
   const latest = row && { id: row.event_id, digest: row.event_digest };
   const facts = {
@@ -87,7 +87,7 @@ function attempt(
   const statement = savePolicy({
     ...sealEntry(dependencies, request, at, latest, facts, how),
     caseType,
-    subjectId: policyId(subject),
+    subjectId: subjectId(subject),
     policy: next,
   });
   return { statement, answer, fromVersion: row?.version ?? 0 };

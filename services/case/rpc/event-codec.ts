@@ -50,6 +50,15 @@ export function encodeEvent(facts: EventFacts): Uint8Array {
   return toBinary(EventSchema, event);
 }
 
+/** Reads what an event is about out of its stored bytes; `undefined` where those are damaged. */
+export function readSubject(event: Uint8Array): string | undefined {
+  try {
+    return fromBinary(EventSchema, event).subject || undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** A history entry, read out of the event's stored bytes. */
 export function toHistoryEntry(item: HistoryItem): HistoryEntry {
   const event = fromBinary(EventSchema, item.event);

@@ -431,7 +431,7 @@ export type ListEntryDigestsRequest = Message<"caseflow.cases.v1.ListEntryDigest
   recordedBefore?: Timestamp | undefined;
 
   /**
-   * Only entries of this subject: a case id, or `policy/` and a case type; at most 256 characters. Empty: all.
+   * Only entries of this subject, as events name it: a case id, or `policy/` and a case type; at most 256 characters. Empty: all.
    *
    * @generated from field: string subject = 5;
    */
@@ -515,7 +515,7 @@ export type EntryDigest = Message<"caseflow.cases.v1.EntryDigest"> & {
   pending: boolean;
 
   /**
-   * Its event's subject: the case id, or `policy/` and the case type. Never empty.
+   * Its event's subject: the case id, or of a policy's entry `policy/` and the case type. Never empty.
    *
    * @generated from field: string subject = 6;
    */
