@@ -23,7 +23,7 @@ import {
   cloneAuditDatabase,
   cloneCaseDatabase,
   type CaseDatabase,
-  type TestDatabase,
+  type AuditDatabase,
 } from "./support/databases.ts";
 import { makeEvent } from "./support/events.ts";
 import { expectNoLeaks } from "./support/leak-check.ts";
@@ -93,7 +93,7 @@ async function run(services: Services, ...args: string[]): Promise<Ended> {
 async function startOn(
   issuer: Issuer,
   caseDatabase: CaseDatabase,
-  auditDatabase: TestDatabase,
+  auditDatabase: AuditDatabase,
 ): Promise<Pair> {
   await using opened = new AsyncDisposableStack();
   const audit = opened.use(await startAuditService({ issuer, database: auditDatabase }));
@@ -136,9 +136,9 @@ async function goOn(cases: CaseServiceFixture, caseId: string): Promise<void> {
 }
 
 /** What a pair on these databases audits before and after a backup is taken of one of them. */
-async function liveThrough<D extends CaseDatabase | TestDatabase>(
+async function liveThrough<D extends CaseDatabase | AuditDatabase>(
   issuer: Issuer,
-  [caseDatabase, auditDatabase]: readonly [CaseDatabase, TestDatabase],
+  [caseDatabase, auditDatabase]: readonly [CaseDatabase, AuditDatabase],
   takeBackup: () => Promise<D>,
 ) {
   const caseId = await (async () => {

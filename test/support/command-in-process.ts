@@ -32,7 +32,7 @@ export async function commandInProcess(
   } finally {
     for (const spy of spies) spy.mockRestore();
   }
-  const exit = Number(process.exitCode);
+  const exit: unknown = process.exitCode;
   process.exitCode = exitBefore;
-  return { exit, ...said };
+  return { exit: Number(exit), ...said };
 }
