@@ -14,6 +14,7 @@ import { caseAttacks } from "./support/attack-case-statements.ts";
 import { cloneCaseDatabase } from "./support/databases.ts";
 import { expectNoLeaks } from "./support/leak-check.ts";
 import { fillWithManyCases, tenants, type TenantName } from "./support/many-cases.ts";
+import { effortOf, nodesOf, type Effort } from "./support/query-effort.ts";
 import { openSuperuser } from "./support/superuser.ts";
 
 expectNoLeaks();
@@ -53,56 +54,6 @@ const all: CaseFilter = {
   externalReference: "",
   changedSince: undefined,
 };
-
-interface Effort {
-  readonly buffers: number;
-  /** Rows that any node of the plan took up, those it threw away included. */
-  readonly rows: number;
-}
-
-interface PlanNode {
-  readonly "Node Type": string;
-  readonly "Parent Relationship"?: string;
-  readonly "Index Cond"?: string;
-  readonly "Actual Rows": number;
-  readonly "Actual Loops": number;
-  readonly "Rows Removed by Filter"?: number;
-  readonly "Shared Hit Blocks": number;
-  readonly "Shared Read Blocks": number;
-  readonly Plans?: readonly PlanNode[];
-}
-
-/** Runs a statement as the service does: its role, its tenant, planned for its values. */
-async function effortOf(tenant: string, { text, values }: Statement): Promise<Effort> {
-  await client.query("BEGIN");
-  await client.query(
-    `SET LOCAL ROLE case_app; SET LOCAL app.tenant_id = '${tenant}'; SET LOCAL plan_cache_mode = force_custom_plan`,
-  );
-  const { rows } = await client.query<{ "QUERY PLAN": [{ Plan: PlanNode }] }>(
-    `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ${text}`,
-    [...values],
-  );
-  await client.query("ROLLBACK");
-  const plan = rows[0]!["QUERY PLAN"][0].Plan;
-  return { buffers: buffersOf(plan), rows: rowsOf(plan) };
-}
-
-/** What is written by a part of its own is not counted by the whole. */
-function buffersOf(node: PlanNode): number {
-  const parts = (node.Plans ?? []).filter((plan) => plan["Parent Relationship"] === "InitPlan");
-  const own = node["Shared Hit Blocks"] + node["Shared Read Blocks"];
-  return parts.reduce((sum, plan) => sum + buffersOf(plan), own);
-}
-
-function rowsOf(plan: PlanNode): number {
-  return nodesOf(plan)
-    .map((node) => (node["Actual Rows"] + (node["Rows Removed by Filter"] ?? 0)) * node["Actual Loops"])
-    .reduce((sum, rows) => sum + rows);
-}
-
-function nodesOf(node: PlanNode): readonly PlanNode[] {
-  return [node, ...(node.Plans ?? []).flatMap(nodesOf)];
-}
 
 const list = (filter: Partial<CaseFilter>, beforeId?: string) => (tenant: string) =>
   listCases(tenant, { ...all, ...filter }, beforeId, pageSize, bytesMax);
@@ -239,7 +190,7 @@ async function expectEffort(
   make: (tenant: string) => Statement,
   max: Effort,
 ): Promise<void> {
-  const effort = await effortOf(tenant, make(tenant));
+  const effort = await effortOf(client, "case_app", tenant, make(tenant));
   expect(effort.buffers, `buffers of ${name} for ${tenant}`).toBeLessThan(max.buffers);
   expect(effort.rows, `rows of ${name} for ${tenant}`).toBeLessThan(max.rows);
 }
