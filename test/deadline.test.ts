@@ -1,48 +1,90 @@
+import { randomUUID } from "node:crypto";
 import { Code } from "@connectrpc/connect";
 import { expect, test } from "vitest";
-
 import { Health } from "#libs/gen/grpc/health/v1/health_pb.ts";
 import { onwardCall } from "#libs/rpc/onward-call.ts";
 import { connectForTest, serveForTest } from "#libs/rpc/serve-for-test.ts";
-
-import { content, startCaseService } from "./support/case-service.ts";
+import { content, openCase } from "./support/case-service.ts";
+import { makeEvent } from "./support/events.ts";
+import { startPair, type Pair } from "./support/pair.ts";
 import { openSuperuser } from "./support/superuser.ts";
 
-/** Only this one sleeps, for longer than any test. */
-const sleepyInsert = `
-  CREATE FUNCTION sleep_a_minute() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN NEW; END';
-  CREATE TRIGGER sleep_a_minute BEFORE INSERT ON cases FOR EACH ROW EXECUTE FUNCTION sleep_a_minute()`;
+/** Only these sleep, for longer than any test. */
+const sleepyFunctions = `
+  CREATE FUNCTION sleep_a_minute() RETURNS boolean LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN true; END';
+  CREATE FUNCTION sleep_and_go_on() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN NEW; END'`;
+const sleepyInsert = (table: string): string =>
+  `CREATE TRIGGER sleepy BEFORE INSERT ON ${table} FOR EACH ROW EXECUTE FUNCTION sleep_and_go_on()`;
+const sleepySelect = (table: string): string =>
+  `CREATE POLICY sleepy ON ${table} AS RESTRICTIVE FOR SELECT USING (sleep_a_minute())`;
 
-const statements = `
-  SELECT pid FROM pg_stat_activity
-   WHERE datname = current_database() AND application_name = 'caseflow-case' AND wait_event = 'PgSleep'`;
+interface Call {
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
 
-test.each(["straight", "by way of another service"])(
-  "a caller's deadline, %s, ends a statement that sleeps in the case service's database",
-  async (way) => {
-    await using cases = await startCaseService({ config: { relay: "off" } });
-    await using database = await openSuperuser(cases.database.superuserUrl);
-    await database.query(sleepyInsert);
-    const client = await cases.as("caseworker");
-    const create = (options: Parameters<typeof client.createCase>[1]) =>
-      client.createCase({ caseType: "permit", content }, options);
-    await using hop = await serveForTest({
-      routes: (router) =>
-        router.service(Health, {
-          check: async (_, context) => (await create(onwardCall(context)), {}),
-        }),
-    });
-    using caller = connectForTest(hop.url);
-    const sleeping = async () => (await database.query(statements)).rowCount;
+async function createCase({ cases }: Pair, options: Call): Promise<unknown> {
+  return (await cases.as("caseworker")).createCase(
+    { requestId: randomUUID(), caseType: "permit", content },
+    options,
+  );
+}
+
+/** By way of another service, which is given the time and passes on what is left of it. */
+async function createCaseFromElsewhere(pair: Pair, { timeoutMs }: Call): Promise<unknown> {
+  await using hop = await serveForTest({
+    routes: (router) =>
+      router.service(Health, {
+        check: async (_, context) => {
+          await createCase(pair, onwardCall(context));
+          return {};
+        },
+      }),
+  });
+  using caller = connectForTest(hop.url);
+  return await caller.health.check({}, timeoutMs === undefined ? {} : { timeoutMs });
+}
+
+async function readCase({ cases }: Pair, options: Call): Promise<unknown> {
+  return (await cases.as("auditor")).listCases({}, options);
+}
+
+async function appendEvent({ audit }: Pair, options: Call): Promise<unknown> {
+  return (await audit.source()).recordEvents({ events: [makeEvent().bytes] }, options);
+}
+
+async function readEvents({ audit }: Pair, options: Call): Promise<unknown> {
+  return (await audit.auditor()).listEvents({}, options);
+}
+
+test.each<[what: string, service: "cases" | "audit", sleepy: string, call: typeof createCase]>([
+  ["a write of the case service", "cases", sleepyInsert("cases"), createCase],
+  ["the same by way of another service", "cases", sleepyInsert("cases"), createCaseFromElsewhere],
+  ["a read of the case service", "cases", sleepySelect("cases"), readCase],
+  ["an append's wait for its log", "audit", sleepyInsert("logs"), appendEvent],
+  ["an append's own write", "audit", sleepyInsert("events"), appendEvent],
+  ["a read of the audit service", "audit", sleepySelect("events"), readEvents],
+])(
+  "a caller's deadline ends a statement that sleeps in the database: %s",
+  async (_, service, sleepy, call) => {
+    await using pair = await startPair({ relay: "off" });
+    await using database = await openSuperuser(pair[service].database.superuserUrl);
+    await openCase(pair.cases);
+    await appendEvent(pair, {});
+    await database.query(`${sleepyFunctions}; ${sleepy}`);
+    const asleep =
+      "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    const sleeping = async (): Promise<number | null> => (await database.query(asleep)).rowCount;
+    const table = service === "cases" ? "cases" : "events";
+    const before = (await database.query(`SELECT FROM ${table}`)).rowCount;
 
     const timeoutMs = 2_000;
-    const call = way === "straight" ? create({ timeoutMs }) : caller.health.check({}, { timeoutMs });
-    const outcome = call.catch((error: unknown) => error);
+    const outcome = call(pair, { timeoutMs }).catch((error: unknown) => error);
     await expect.poll(sleeping, { timeout: timeoutMs, interval: 10 }).toBe(1);
     expect(await outcome).toHaveProperty("code", Code.DeadlineExceeded);
 
-    // The service's own ceiling is 10 s, and the sleep is 60 s: only the caller's deadline comes that early.
+    // The services' own ceilings are 10 s, and the sleep is 60 s: only the caller's deadline comes that early.
     await expect.poll(sleeping, { timeout: 2_000, interval: 10 }).toBe(0);
-    expect((await database.query("SELECT FROM cases")).rowCount).toBe(0);
+    expect((await database.query(`SELECT FROM ${table}`)).rowCount).toBe(before);
   },
 );
