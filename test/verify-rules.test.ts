@@ -169,7 +169,7 @@ function logOf(policy: Policy, entries: readonly Uint8Array[]): readonly Uint8Ar
 test("what the service's rules accept, the verifier holds nothing against", () => {
   const random = createRandom(7);
   const seen = new Set<string>();
-  for (let run = 0; run < 120; run += 1) {
+  for (let run = 0; run < 400; run += 1) {
     const policy = policies[run % policies.length]!;
     const { entries } = play(random, policy, () => undefined);
     for (const entry of entries) seen.add(fromBinary(EventSchema, entry).type.replace("caseflow.case.", ""));

@@ -162,6 +162,7 @@ test.each([hourMs, -hourMs])(
 const askers = [
   "libs/rpc/verify-token.ts",
   "services/audit/application/record-events.ts",
+  "services/audit/main.ts",
   "services/case/main.ts",
   "services/case/relay/main.ts",
 ];
