@@ -72,7 +72,7 @@ test("one subject's entries are listed by its name, and nobody else's", async ()
     "policy/unknown",
     "policy/",
     "permit",
-    "a\0b",
+    "a\nb",
     randomUUID(),
   ])
     expect(await walk(admin, { subject }), subject).toEqual([]);
