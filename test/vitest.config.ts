@@ -13,7 +13,7 @@ export default defineConfig({
     pool: "forks",
     maxWorkers: 2, // Files at a time: each may run services and a database of its own.
     globalSetup: fileURLToPath(new URL("support/cluster.ts", import.meta.url)),
-    provide: { crashPointStride: 9 }, // `npm run torture` takes them all.
+    provide: { crashPointStride: 18 }, // `npm run torture` takes them all.
     testTimeout: 30_000,
     hookTimeout: 60_000,
     teardownTimeout: 30_000,

@@ -14,7 +14,7 @@ import { expectNoLeaks } from "../support/leak-check.ts";
  * A failure names the seed, the shortest sequence found that fails, and what was sent and told in it. CASEFLOW_SEED=<seed>
  * repeats the run, CASEFLOW_RUNS=1000 looks harder.
  */
-const { seed, runs } = readModelSettings(30);
+const { seed, runs } = readModelSettings(20);
 const commandsMax = 25;
 const runMs = 3_000;
 /** How long to look for a shorter sequence. */
