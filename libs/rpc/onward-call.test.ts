@@ -63,7 +63,10 @@ test("with the caller's time spent nothing is sent", async () => {
     expect(() => onwardCall(context)).toThrow(expect.objectContaining({ code: Code.DeadlineExceeded }));
   });
   // Time enough to reach the handler, which waits until it is over.
-  await expect(hop.health.check({}, { timeoutMs: 1_000 })).rejects.toHaveProperty("code", Code.DeadlineExceeded);
+  await expect(hop.health.check({}, { timeoutMs: 1_000 })).rejects.toHaveProperty(
+    "code",
+    Code.DeadlineExceeded,
+  );
   expect(await hop.outcome).toHaveProperty("code", Code.DeadlineExceeded);
   expect(hop.target.sessions.size).toBe(0);
 });
