@@ -95,7 +95,7 @@ const internals: readonly RegExp[] = [
   /\b(?:relation|constraint|column) "/i,
   /\b(?:audit_entries|case_contents|recorded_answers|case_answers|dead_letters|subject_heads|outbox)\b/,
   /\b(?:case_app|case_owner|case_relay|audit_app|audit_owner|audit_signer)\b/,
-  /postgres|\bpg\b|sqlstate|invalid byte sequence|22021|\bsyntax error at\b/i,
+  /postgres|\bpg\b|sqlstate|invalid byte sequence|\b22021\b|\bsyntax error at\b/i,
   /\bE(?:CONN\w+|PIPE|NOENT|ACCES)\b|ERR_[A-Z]/,
   /TypeError|RangeError|ReferenceError|SyntaxError|Cannot read prop|is not a function|undefined \(/,
 ];
