@@ -63,6 +63,7 @@ test("a subject's first event has sequence 1 and follows nothing", () =>
         subject: caseId,
         sequence: 1n,
         previousDigest: "",
+        originalDigest: "",
         actorId: "ada",
         onBehalfOf: "grace",
         requestId: "0b9c8a0e-6d52-4d0c-9d2e-2f3a4b5c6d7e",

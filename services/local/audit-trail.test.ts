@@ -11,6 +11,16 @@ test("an untouched trail holds together", () => {
   expect(findBreak(makeTrail(3))).toBeUndefined();
 });
 
+test("a trail with a tombstone holds together when the next event names what it stands in for", () => {
+  const [first, given, third] = makeTrail(3) as [AuditedEvent, AuditedEvent, AuditedEvent];
+  const stone = (originalDigest: Uint8Array) => makeEvent(2, first.digest, originalDigest);
+  expect(findBreak([first, stone(given.digest), third])).toBeUndefined();
+  expect(findBreak([first, stone(first.digest), third])).toMatch(/event 3 does not name the digest/);
+  expect(findBreak([first, stone(given.digest), makeEvent(3, stone(given.digest).digest)])).toMatch(
+    /event 3 does not name the digest/,
+  );
+});
+
 test.each([
   ["an event that was left out", (trail: AuditedEvent[]) => trail.toSpliced(1, 1), /event 2 is missing/],
   ["two events that changed places", ([a, b, c]: AuditedEvent[]) => [b!, a!, c!], /event 1 is missing/],
@@ -44,8 +54,12 @@ function makeTrail(length: number): AuditedEvent[] {
   return trail;
 }
 
-function makeEvent(sequence: number, previousDigest: Uint8Array): AuditedEvent {
-  const event = create(EventSchema, { subjectSequence: BigInt(sequence), previousDigest });
+function makeEvent(sequence: number, previousDigest: Uint8Array, originalDigest?: Uint8Array): AuditedEvent {
+  const event = create(EventSchema, {
+    subjectSequence: BigInt(sequence),
+    previousDigest,
+    ...(originalDigest && { tombstone: { originalDigest } }),
+  });
   const eventBytes = toBinary(EventSchema, event);
   const digest = createHash("sha256").update(eventBytes).digest();
   return create(AuditedEventSchema, { event, eventBytes, digest });

@@ -29,7 +29,8 @@ export async function readTrail(
 
 /**
  * Checks what anybody can check who holds the events: the digest is that of the bytes, sequences have no gap, and each
- * event names the digest of the one before it. Returns what is wrong; `undefined` when all is well.
+ * event names the digest of the one before it, or of the one that a tombstone before it stands in for. Returns what is wrong;
+ * `undefined` when all is well.
  */
 export function findBreak(events: readonly AuditedEvent[]): string | undefined {
   let previous = Buffer.alloc(0);
@@ -40,7 +41,7 @@ export function findBreak(events: readonly AuditedEvent[]): string | undefined {
     if (!previous.equals(event?.previousDigest ?? new Uint8Array())) {
       return `event ${index + 1} does not name the digest of the one before it`;
     }
-    previous = computed;
+    previous = event?.tombstone ? Buffer.from(event.tombstone.originalDigest) : computed;
   }
   return undefined;
 }

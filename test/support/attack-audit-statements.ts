@@ -89,7 +89,7 @@ function nextEvent(
       tenantId,
       subject,
       sequence: sequence + 1n,
-      previousDigest: "",
+      ...{ previousDigest: "", originalDigest: "" },
     },
     ...{ actorId: "mallory", onBehalfOf: "", requestId: "", correlationId: "", traceparent: "" },
     ...{ occurredAtMicros: 0n, recordedAtMicros: 0n },

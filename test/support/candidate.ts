@@ -7,13 +7,16 @@ import { auditTenant } from "./audit-service.ts";
 export function makeCandidate(tenantId = auditTenant): Candidate {
   const [eventId, subject] = [v7(), randomUUID()];
   const bytes = Buffer.from(eventId);
+  const digest = createHash("sha256").update(bytes).digest("hex");
   const judged = { eventId, source: "a/b", subject, sequence: 1n, previousDigest: "" };
   return {
     ...judged,
     bytes,
-    digest: createHash("sha256").update(bytes).digest("hex"),
+    digest,
+    linkDigest: digest,
     event: {
       ...judged,
+      originalDigest: "",
       type: "a.b.c",
       tenantId,
       actorId: "ada",

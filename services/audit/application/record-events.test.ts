@@ -5,6 +5,7 @@ import { openPool } from "#libs/pg/pool.ts";
 import { openSession } from "#libs/pg/session.ts";
 import { createLog } from "#libs/telemetry/log.ts";
 import { testSource } from "#test/support/audit-service.ts";
+import { countMetrics, type CountedMetrics } from "#test/support/count-metrics.ts";
 import { cloneAuditDatabase, type TestDatabase } from "#test/support/databases.ts";
 import { makeChain, makeEvent, type TestEvent } from "#test/support/events.ts";
 import { startPostgresProxy, type PostgresProxy } from "#test/support/postgres-proxy.ts";
@@ -16,6 +17,7 @@ let database: TestDatabase;
 let proxy: PostgresProxy;
 let recordEvents: RecordEvents;
 let logged: Record<string, unknown>[] = [];
+let counted: CountedMetrics;
 
 beforeAll(async () => {
   database = stack.use(await cloneAuditDatabase());
@@ -31,6 +33,7 @@ beforeAll(async () => {
   );
   const destination = { write: (line: string) => logged.push(JSON.parse(line)) };
   const log = createLog({ service: "audit", version: "test", level: "info", destination });
+  counted = stack.use(countMetrics());
   recordEvents = createRecordEvents({ pool, readEvent, log });
 });
 afterAll(() => stack.disposeAsync());
@@ -93,10 +96,11 @@ test("the wait for another appender ends with the caller's time, and nothing is 
   expect(kindsOf(await record([event]))).toEqual(["applied"]);
 });
 
-test("a rejection is logged, and as an error when somebody tells another story than before", async () => {
+test("a rejection is counted by its reason and logged, as an error when somebody tells another story than before", async () => {
   const [first, second] = makeChain(2) as [TestEvent, TestEvent];
   await record([first]);
   logged = [];
+  counted.counts.clear();
   const { subject } = first;
 
   await record([
@@ -113,4 +117,10 @@ test("a rejection is logged, and as an error when somebody tells another story t
     ["warn", "event rejected", "CHAIN_BROKEN"],
     ["warn", "event rejected", "INVALID_EVENT"],
   ]);
+  expect(Object.fromEntries(counted.counts)).toEqual({
+    "caseflow.audit.rejections EVENT_ID_REUSED": 1,
+    "caseflow.audit.rejections SEQUENCE_REUSED": 1,
+    "caseflow.audit.rejections CHAIN_BROKEN": 1,
+    "caseflow.audit.rejections INVALID_EVENT": 1,
+  });
 });

@@ -10,6 +10,7 @@
  * caller is told so (OUTCOME_UNKNOWN). Either way the caller sends the batch again: what was stored is a duplicate then.
  */
 import { createHash } from "node:crypto";
+import { type Counter, metrics } from "@opentelemetry/api";
 import type { Pool } from "pg";
 import { Fault } from "#libs/fault/fault.ts";
 import { reportDatabaseFaults } from "#libs/service/report-database-faults.ts";
@@ -58,6 +59,10 @@ interface Refused {
 /** Faults: INVALID_REQUEST when the batch is of more than one tenant, and what `reportDatabaseFaults` makes of outages. */
 export function createRecordEvents(dependencies: RecordEventsDependencies): RecordEvents {
   const { readEvent, log } = dependencies;
+  const rejections = metrics.getMeter("caseflow.audit").createCounter("caseflow.audit.rejections", {
+    description:
+      "Events refused for good, by reason; EVENT_ID_REUSED and SEQUENCE_REUSED are for waking people up",
+  });
   return async ({ events, sources, remainingMs }) => {
     const entries = events.map((bytes) => admit(bytes, readEvent(bytes), sources));
     const candidates = entries.filter((entry) => "digest" in entry);
@@ -67,7 +72,7 @@ export function createRecordEvents(dependencies: RecordEventsDependencies): Reco
       const outcome: Outcome | undefined =
         "digest" in entry ? judged.next().value : { kind: "rejected", reason: entry.reason };
       if (!outcome) throw new Error("unreachable: every candidate is judged");
-      if (outcome.kind === "rejected") reportRejection(log, entry, outcome.reason);
+      if (outcome.kind === "rejected") reportRejection(log, rejections, entry, outcome.reason);
       return { eventId: entry.eventId, outcome };
     });
   };
@@ -79,10 +84,11 @@ function admit(
   sources: ReadonlySet<string>,
 ): Candidate | Refused {
   if ("fault" in event) return { ...event, reason: "INVALID_EVENT" };
-  const { eventId, source, subject, sequence, previousDigest } = event;
+  const { eventId, source, subject, sequence, previousDigest, originalDigest } = event;
   if (!sources.has(source)) return { eventId, reason: "SOURCE_NOT_ALLOWED", fault: "source" };
   const digest = createHash("sha256").update(bytes).digest("hex");
-  return { eventId, source, subject, sequence, previousDigest, digest, event, bytes };
+  const linkDigest = originalDigest || digest;
+  return { eventId, source, subject, sequence, previousDigest, digest, linkDigest, event, bytes };
 }
 
 /** Outcomes in the order of the candidates. */
@@ -107,8 +113,9 @@ async function append(
   return plan.outcomes;
 }
 
-/** Two of the reasons mean that somebody tells another story than before: those are for waking people up. */
-function reportRejection(log: Log, entry: Candidate | Refused, reason: Rejection): void {
+/** Counts and logs. Two of the reasons mean that somebody tells another story than before: those are for waking people up. */
+function reportRejection(log: Log, rejections: Counter, entry: Candidate | Refused, reason: Rejection): void {
+  rejections.add(1, { reason });
   const rewrites = reason === "EVENT_ID_REUSED" || reason === "SEQUENCE_REUSED";
   const told = "digest" in entry ? toldOf(entry) : { event_id: entry.eventId, fault: entry.fault };
   log[rewrites ? "error" : "warn"]({ ...told, reason }, "event rejected");

@@ -7,16 +7,27 @@ const empty: LogState = { size: 0n, recorded: [], heads: [] };
 
 /** An event of subject `s` unless told otherwise; ids and digests are named after the sequence. */
 function arrival(sequence: number, changes: Partial<Arrival> = {}): Arrival {
+  const digest = changes.digest ?? `digest-${sequence}`;
   return {
     eventId: `id-${sequence}`,
     source: "a/b",
     subject: "s",
     sequence: BigInt(sequence),
     previousDigest: sequence === 1 ? "" : `digest-${sequence - 1}`,
-    digest: `digest-${sequence}`,
+    digest,
+    linkDigest: digest,
     ...changes,
   };
 }
+
+/** What stands in for the event of that sequence, unless it claims to stand in for another. */
+const tombstone = (sequence: number, changes: Partial<Arrival> = {}) =>
+  arrival(sequence, {
+    eventId: `tombstone-${sequence}`,
+    digest: `tombstone-digest-${sequence}`,
+    linkDigest: `digest-${sequence}`,
+    ...changes,
+  });
 
 const head = (lastSequence: number, changes: Partial<SubjectHead> = {}): SubjectHead => ({
   source: "a/b",
@@ -100,6 +111,48 @@ const rows: readonly [string, LogState, readonly Arrival[], readonly Outcome[]][
     [rejected("CHAIN_BROKEN"), outOfOrder(1), applied(0)],
   ],
   [
+    "after a tombstone the chain goes on from the event that it stands in for",
+    empty,
+    [arrival(1), tombstone(2), arrival(3), arrival(4)],
+    [0, 1, 2, 3].map(applied),
+  ],
+  [
+    "a tombstone may stand for a subject's first event, and follow another",
+    empty,
+    [tombstone(1), tombstone(2), arrival(3)],
+    [0, 1, 2].map(applied),
+  ],
+  [
+    "an event that names the tombstone's own digest is refused",
+    empty,
+    [arrival(1), tombstone(2), arrival(3, { previousDigest: "tombstone-digest-2" })],
+    [applied(0), applied(1), rejected("CHAIN_BROKEN")],
+  ],
+  [
+    "behind a tombstone that claims to stand in for another event, the next event is refused",
+    empty,
+    [arrival(1), tombstone(2, { linkDigest: "digest-forged" }), arrival(3)],
+    [applied(0), applied(1), rejected("CHAIN_BROKEN")],
+  ],
+  [
+    "a tombstone that names another predecessor than the event it stands in for is refused",
+    atTwo,
+    [tombstone(3, { previousDigest: "digest-1" })],
+    [rejected("CHAIN_BROKEN")],
+  ],
+  [
+    "a tombstone for an event that is there is refused, and so is an event whose tombstone is there",
+    empty,
+    [arrival(1), tombstone(1), tombstone(2), arrival(2), arrival(3)],
+    [applied(0), rejected("SEQUENCE_REUSED"), applied(1), rejected("SEQUENCE_REUSED"), applied(2)],
+  ],
+  [
+    "a tombstone that is there is a duplicate",
+    atTwo,
+    [tombstone(3), tombstone(3)],
+    [applied(7), duplicate(7)],
+  ],
+  [
     "the same subject of another source is another subject",
     atTwo,
     [arrival(1, { eventId: "other", source: "c/d" })],
@@ -126,6 +179,10 @@ test("what is to be stored is what was applied, with the heads and the size it l
   expect(plan.size).toBe(10n);
 });
 
+test("the head behind a tombstone is the digest of the event that it stands in for", () => {
+  expect(planAppend(atTwo, [tombstone(3)]).heads).toEqual([head(3)]);
+});
+
 test("a batch has the effect of its events sent one by one", () => {
   const anyArrival = fc.record({
     eventId: fc.constantFrom("p", "q", "r", "s", "t", "u"),
@@ -134,6 +191,7 @@ test("a batch has the effect of its events sent one by one", () => {
     sequence: fc.bigInt(1n, 4n),
     previousDigest: fc.constantFrom("", "1", "2"),
     digest: fc.constantFrom("1", "2"),
+    linkDigest: fc.constantFrom("1", "2"),
   });
   fc.assert(
     fc.property(fc.array(anyArrival, { maxLength: 12 }), (arrivals) => {

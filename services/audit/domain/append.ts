@@ -7,10 +7,15 @@ export interface Arrival {
   readonly subject: string;
   /** From 1. */
   readonly sequence: bigint;
-  /** Digest of the subject's previous event; empty at sequence 1. */
+  /** The link digest of the subject's previous event; empty at sequence 1. */
   readonly previousDigest: string;
   /** Digest of the event's own bytes. */
   readonly digest: string;
+  /**
+   * What the subject's next event has to name: the event's own digest, or, of a tombstone, that of the event it stands in for. The next
+   * event was made before the tombstone and names the original, of which the log holds nothing but this digest.
+   */
+  readonly linkDigest: string;
 }
 
 /** An event that the log holds already. */
@@ -25,6 +30,7 @@ export interface SubjectHead {
   readonly source: string;
   readonly subject: string;
   readonly lastSequence: bigint;
+  /** The last event's link digest. */
   readonly lastDigest: string;
 }
 
@@ -81,7 +87,7 @@ export function planAppend<A extends Arrival>(log: LogState, arrivals: readonly 
       source: arrival.source,
       subject: arrival.subject,
       lastSequence: arrival.sequence,
-      lastDigest: arrival.digest,
+      lastDigest: arrival.linkDigest,
     };
     recorded.set(arrival.eventId, { digest: arrival.digest, leafIndex: outcome.leafIndex });
     heads.set(key, head);

@@ -10,6 +10,8 @@ export interface Event {
   readonly sequence: bigint;
   /** Lower-case hex; empty at sequence 1. */
   readonly previousDigest: string;
+  /** Of a tombstone, the digest of the event it stands in for, in lower-case hex; empty on every other event. */
+  readonly originalDigest: string;
   readonly actorId: string;
   /** Empty when the actor acted for nobody else. */
   readonly onBehalfOf: string;

@@ -38,6 +38,7 @@ test("an event that keeps to the schema is read whole, its times rounded down to
     subject: "s",
     sequence: 2n,
     previousDigest: valid.previousDigest.toString("hex"),
+    originalDigest: "",
     actorId: "ada",
     onBehalfOf: "grace",
     requestId: valid.requestId,
@@ -88,8 +89,15 @@ test.each<[string, Parameters<typeof encode>[0]]>([
   ["tombstone", { tombstone: { originalEventId: valid.eventId, reason: "lost" } }],
   ["tombstone", { tombstone: { originalDigest: digest, originalEventId: "1", reason: "lost" } }],
   ["tombstone", { tombstone: { originalDigest: digest, originalEventId: valid.eventId } }],
+  ["about_event_ids", { aboutEventIds: [valid.eventId, "1"] }],
+  ["about_event_ids", { aboutEventIds: Array.from({ length: 501 }, () => valid.eventId) }],
 ])("a wrong %s is told by its name and by nothing it holds", (field, changes) => {
   expect(readEvent(encode(changes))).toMatchObject({ fault: field });
+});
+
+test("of a tombstone the digest is told that the next event will name", () => {
+  const tombstone = { originalDigest: digest, originalEventId: valid.eventId, reason: "given up" };
+  expect(readEvent(encode({ tombstone }))).toMatchObject({ originalDigest: digest.toString("hex") });
 });
 
 test("the longest text allowed is counted in characters, not in UTF-16 units", () => {

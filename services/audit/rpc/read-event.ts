@@ -43,6 +43,7 @@ export function readEvent(bytes: Uint8Array): Event | InvalidEvent {
     subject: message.subject,
     sequence: message.subjectSequence,
     previousDigest: Buffer.from(message.previousDigest).toString("hex"),
+    originalDigest: Buffer.from(message.tombstone?.originalDigest ?? []).toString("hex"),
     actorId: actor.id,
     onBehalfOf: actor.onBehalfOf,
     requestId: message.requestId,
@@ -75,6 +76,10 @@ function findFault(event: EventMessage): string | undefined {
     ["legal_authority", isText(event.legalAuthority, 0, 1_000)],
     ["subject_type", isText(event.subjectType, 0, 63)],
     ["tombstone", event.tombstone === undefined || isTombstone(event.tombstone)],
+    [
+      "about_event_ids",
+      event.aboutEventIds.length <= 500 && event.aboutEventIds.every((id) => uuid.test(id)),
+    ],
   ];
   return rules.find(([, keeps]) => !keeps)?.[0];
 }

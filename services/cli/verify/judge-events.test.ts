@@ -27,6 +27,11 @@ test.each<[field: string, changes: Changes]>([
   ["legal_authority", { legalAuthority: "x".repeat(1_001) }],
   ["subject_type", { subjectType: "x".repeat(64) }],
   ["tombstone", { tombstone: { originalDigest: new Uint8Array(32), originalEventId: "x", reason: "x" } }],
+  ["about_event_ids", { aboutEventIds: ["x"] }],
+  [
+    "about_event_ids",
+    { aboutEventIds: Array.from({ length: 501 }, () => "019b0000-0000-7000-8000-000000000001") },
+  ],
   [
     "the event",
     { roles: 0, actor: { id: "a", kind: ActorKind.PERSON, roles: ["x".repeat(62_000)] } } as never,

@@ -25,6 +25,7 @@ export interface LoggedEvent {
 
 const eventBytesMax = 61_440;
 const digestBytes = 32;
+const aboutEventIdsMax = 500;
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const lowerCaseUuidV7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 const tenantId = /^[a-z0-9][a-z0-9-]{0,62}$/;
@@ -65,6 +66,7 @@ export function findFieldBreach(event: Event, bytes: Uint8Array): Breach | undef
     ["legal_authority", "at most 1,000 characters", isText(event.legalAuthority, 0, 1_000)],
     ["subject_type", "at most 63 characters", isText(event.subjectType, 0, 63)],
     ["tombstone", "what it stands in for, and why", tombstone === undefined || isTombstone(tombstone)],
+    ["about_event_ids", "at most 500 UUIDs", isIdList(event.aboutEventIds)],
   ];
   const broken = promises.find(([, , keeps]) => !keeps);
   if (!broken) return undefined;
@@ -111,6 +113,10 @@ function isActor({ id, kind, roles, onBehalfOf }: Actor): boolean {
 
 function isTombstone({ originalDigest, originalEventId, reason }: Tombstone): boolean {
   return originalDigest.length === digestBytes && uuid.test(originalEventId) && isText(reason, 1, 4_000);
+}
+
+function isIdList(ids: readonly string[]): boolean {
+  return ids.length <= aboutEventIdsMax && ids.every((id) => uuid.test(id));
 }
 
 /** `least` is 0 or 1. Characters are code points, of which there are never more than UTF-16 code units. */

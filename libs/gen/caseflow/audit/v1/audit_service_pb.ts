@@ -761,7 +761,7 @@ export type SubjectHead = Message<"caseflow.audit.v1.SubjectHead"> & {
   lastSequence: bigint;
 
   /**
-   * SHA-256 of that event's bytes; 32 bytes.
+   * SHA-256 of that event's bytes, or of those that it stands in for when it is a tombstone; 32 bytes. What the next one names.
    *
    * @generated from field: bytes last_digest = 4;
    */

@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file caseflow/event/v1/event.proto.
  */
 export const file_caseflow_event_v1_event: GenFile = /*@__PURE__*/
-  fileDesc("Ch1jYXNlZmxvdy9ldmVudC92MS9ldmVudC5wcm90bxIRY2FzZWZsb3cuZXZlbnQudjEitgUKBUV2ZW50EhAKCGV2ZW50X2lkGAEgASgJEg4KBnNvdXJjZRgCIAEoCRIMCgR0eXBlGAMgASgJEhYKDnNjaGVtYV92ZXJzaW9uGAQgASgNEhEKCXRlbmFudF9pZBgFIAEoCRIPCgdzdWJqZWN0GAYgASgJEhgKEHN1YmplY3Rfc2VxdWVuY2UYByABKAQSFwoPcHJldmlvdXNfZGlnZXN0GAggASgMEicKBWFjdG9yGAkgASgLMhguY2FzZWZsb3cuZXZlbnQudjEuQWN0b3ISEgoKZnJvbV9zdGF0ZRgKIAEoCRIQCgh0b19zdGF0ZRgLIAEoCRIOCgZyZWFzb24YDCABKAkSFQoNZGVjaXNpb25faGFzaBgNIAEoDBIaChJjb250ZW50X2NvbW1pdG1lbnQYDiABKAwSFgoOcG9saWN5X3ZlcnNpb24YDyABKA0SEgoKcmVxdWVzdF9pZBgQIAEoCRIWCg5jb3JyZWxhdGlvbl9pZBgRIAEoCRITCgt0cmFjZXBhcmVudBgSIAEoCRIvCgtvY2N1cnJlZF9hdBgTIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLcmVjb3JkZWRfYXQYFCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2Fzc2lnbmVlX2lkGBUgASgJEhcKD2xlZ2FsX2F1dGhvcml0eRgWIAEoCRIUCgxzdWJqZWN0X3R5cGUYFyABKAkSFAoMcmV2aWV3X3JvdW5kGBggASgNEhoKEmFwcHJvdmFsc19yZXF1aXJlZBgZIAEoDRIvCgl0b21ic3RvbmUYGiABKAsyHC5jYXNlZmxvdy5ldmVudC52MS5Ub21ic3RvbmUSGgoSYXBwZWFsX3dpbmRvd19kYXlzGBsgASgNImQKBUFjdG9yEgoKAmlkGAEgASgJEioKBGtpbmQYAiABKA4yHC5jYXNlZmxvdy5ldmVudC52MS5BY3RvcktpbmQSDQoFcm9sZXMYAyADKAkSFAoMb25fYmVoYWxmX29mGAQgASgJIk8KCVRvbWJzdG9uZRIXCg9vcmlnaW5hbF9kaWdlc3QYASABKAwSGQoRb3JpZ2luYWxfZXZlbnRfaWQYAiABKAkSDgoGcmVhc29uGAMgASgJKlYKCUFjdG9yS2luZBIaChZBQ1RPUl9LSU5EX1VOU1BFQ0lGSUVEEAASFQoRQUNUT1JfS0lORF9QRVJTT04QARIWChJBQ1RPUl9LSU5EX1NFUlZJQ0UQAmIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("Ch1jYXNlZmxvdy9ldmVudC92MS9ldmVudC5wcm90bxIRY2FzZWZsb3cuZXZlbnQudjEizwUKBUV2ZW50EhAKCGV2ZW50X2lkGAEgASgJEg4KBnNvdXJjZRgCIAEoCRIMCgR0eXBlGAMgASgJEhYKDnNjaGVtYV92ZXJzaW9uGAQgASgNEhEKCXRlbmFudF9pZBgFIAEoCRIPCgdzdWJqZWN0GAYgASgJEhgKEHN1YmplY3Rfc2VxdWVuY2UYByABKAQSFwoPcHJldmlvdXNfZGlnZXN0GAggASgMEicKBWFjdG9yGAkgASgLMhguY2FzZWZsb3cuZXZlbnQudjEuQWN0b3ISEgoKZnJvbV9zdGF0ZRgKIAEoCRIQCgh0b19zdGF0ZRgLIAEoCRIOCgZyZWFzb24YDCABKAkSFQoNZGVjaXNpb25faGFzaBgNIAEoDBIaChJjb250ZW50X2NvbW1pdG1lbnQYDiABKAwSFgoOcG9saWN5X3ZlcnNpb24YDyABKA0SEgoKcmVxdWVzdF9pZBgQIAEoCRIWCg5jb3JyZWxhdGlvbl9pZBgRIAEoCRITCgt0cmFjZXBhcmVudBgSIAEoCRIvCgtvY2N1cnJlZF9hdBgTIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLcmVjb3JkZWRfYXQYFCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2Fzc2lnbmVlX2lkGBUgASgJEhcKD2xlZ2FsX2F1dGhvcml0eRgWIAEoCRIUCgxzdWJqZWN0X3R5cGUYFyABKAkSFAoMcmV2aWV3X3JvdW5kGBggASgNEhoKEmFwcHJvdmFsc19yZXF1aXJlZBgZIAEoDRIvCgl0b21ic3RvbmUYGiABKAsyHC5jYXNlZmxvdy5ldmVudC52MS5Ub21ic3RvbmUSGgoSYXBwZWFsX3dpbmRvd19kYXlzGBsgASgNEhcKD2Fib3V0X2V2ZW50X2lkcxgcIAMoCSJkCgVBY3RvchIKCgJpZBgBIAEoCRIqCgRraW5kGAIgASgOMhwuY2FzZWZsb3cuZXZlbnQudjEuQWN0b3JLaW5kEg0KBXJvbGVzGAMgAygJEhQKDG9uX2JlaGFsZl9vZhgEIAEoCSJPCglUb21ic3RvbmUSFwoPb3JpZ2luYWxfZGlnZXN0GAEgASgMEhkKEW9yaWdpbmFsX2V2ZW50X2lkGAIgASgJEg4KBnJlYXNvbhgDIAEoCSpWCglBY3RvcktpbmQSGgoWQUNUT1JfS0lORF9VTlNQRUNJRklFRBAAEhUKEUFDVE9SX0tJTkRfUEVSU09OEAESFgoSQUNUT1JfS0lORF9TRVJWSUNFEAJiBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * One change of one subject, as its source tells it. The encoded bytes are made once, in the transaction that made the change,
@@ -60,7 +60,8 @@ export type Event = Message<"caseflow.event.v1.Event"> & {
   tenantId: string;
 
   /**
-   * What changed: 1 to 256 characters; for a case its id, for a policy `policy/` and the case type.
+   * What changed: 1 to 256 characters; for a case its id, for a policy `policy/` and the case type, for what operators do about
+   * events that were not delivered `delivery`.
    *
    * @generated from field: string subject = 6;
    */
@@ -68,13 +69,15 @@ export type Event = Message<"caseflow.event.v1.Event"> & {
 
   /**
    * Position in the subject's history, from 1, without a gap; for a case its version, for a policy the policy version. 0 is not valid.
+   * A tombstone has that of the event it stands in for.
    *
    * @generated from field: uint64 subject_sequence = 7;
    */
   subjectSequence: bigint;
 
   /**
-   * SHA-256 of the bytes of the subject's previous event, 32 bytes; empty at sequence 1. An omission shows here.
+   * SHA-256 of the bytes of the subject's previous event, 32 bytes; empty at sequence 1. An omission shows here. Where that event
+   * was given up and a tombstone stands in for it, this is the tombstone's `original_digest`.
    *
    * @generated from field: bytes previous_digest = 8;
    */
@@ -214,6 +217,14 @@ export type Event = Message<"caseflow.event.v1.Event"> & {
    * @generated from field: uint32 appeal_window_days = 27;
    */
   appealWindowDays: number;
+
+  /**
+   * The events that the act was about, such as those that were queued for delivery again: UUIDs, at most 500. Empty on events that are
+   * about nothing but their subject.
+   *
+   * @generated from field: repeated string about_event_ids = 28;
+   */
+  aboutEventIds: string[];
 };
 
 /**
@@ -267,7 +278,9 @@ export const ActorSchema: GenMessage<Actor> = /*@__PURE__*/
   messageDesc(file_caseflow_event_v1_event, 1);
 
 /**
- * Takes the place of an event whose delivery was given up, so that the subject's sequence has no hole.
+ * Takes the place of an event whose delivery was given up, so that the subject's sequence has no hole. The next event of the subject
+ * was made before, and names the original's digest: so the chain goes on from `original_digest`, and not from the digest of
+ * the tombstone's own bytes.
  *
  * @generated from message caseflow.event.v1.Tombstone
  */
