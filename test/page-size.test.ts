@@ -38,7 +38,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack.disposeAsync());
 
-/** Other cases like the first, each with entry and content, other entries of the first, and dead letters. */
+/** Other cases like the first, each with entry and content, other entries of the first, each a dead letter. */
 async function fillCases(): Promise<void> {
   await using superuser = await openSuperuser(pair.cases.database.superuserUrl);
   await superuser.query("SET session_replication_role = replica"); // Past the foreign keys.
@@ -57,7 +57,7 @@ async function fillCases(): Promise<void> {
     `INSERT INTO audit_entries (${columns})
      SELECT ${same}, case_id, n, 'update', 'draft', 'draft', n - 1, ${newIds} FROM audit_entries, ${others} WHERE case_id = '${caseId}'`,
     `INSERT INTO dead_letters (tenant_id, event_id, case_id, version, reason, detail, dead_at)
-     SELECT tenant_id, event_id, case_id, version, 'REASON', 'detail', now() FROM audit_entries LIMIT ${storedCount}`,
+     SELECT tenant_id, event_id, case_id, version, 'REASON', 'detail', now() FROM audit_entries WHERE case_id = '${caseId}'`,
   ]) {
     await superuser.query(statement);
   }

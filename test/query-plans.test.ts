@@ -139,7 +139,7 @@ async function writesOf(tenant: string): Promise<readonly Attack[]> {
   const draft = toStoredCase(rows[0]).case;
   const lane = laneOf(createHash("sha256").update(tenant).digest());
   const ids = { principalId: draft.creatorId, requestId: eventId, eventId, deliveredEventId: eventId };
-  const attacks = caseAttacks({ draft, ...ids, lane });
+  const attacks = caseAttacks({ draft, ...ids, deadEventId: eventId, lane });
   return attacks.filter(({ name }) => name.startsWith("save"));
 }
 

@@ -7,6 +7,7 @@ import { runService } from "#libs/service/run-service.ts";
 import { serve } from "#libs/service/serve.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import { createChangeCase } from "./application/change-case.ts";
+import { createDeadLetters } from "./application/dead-letters.ts";
 import { createListEntryDigests } from "./application/list-entry-digests.ts";
 import { createPolicies } from "./application/policies.ts";
 import { createReadCases } from "./application/read-cases.ts";
@@ -18,7 +19,7 @@ import { openCommitFeed } from "./relay/commit-feed.ts";
 import { openRelay } from "./rpc/open-relay.ts";
 import { createCaseAdminService } from "./rpc/case-admin-service.ts";
 import { createCaseService } from "./rpc/case-service.ts";
-import { encodeEvent, readSubject } from "./rpc/event-codec.ts";
+import { encodeEvent, readPlace, readSubject } from "./rpc/event-codec.ts";
 import { codeByReason } from "./rpc/reason-codes.ts";
 
 /** Requests are small: content and reasons have their own, lower limits. */
@@ -66,6 +67,7 @@ export async function start(
     policies: createPolicies(writing),
     listEntryDigests: createListEntryDigests(pool, readSubject),
     requeueEntries: createRequeueEntries(writing),
+    deadLetters: createDeadLetters({ ...writing, readPlace }),
     readCases: createReadCases(pool),
     watchCases,
   };

@@ -70,6 +70,7 @@ const noFilter = JSON.stringify({
 const scopes: Readonly<Record<string, (tenant: string) => readonly string[]>> = {
   "CaseService.ListCases": (tenant) => [tenant, "cases", noFilter],
   "CaseService.GetCaseHistory": (tenant) => [tenant, "history", String(tenants.known["closed"])],
+  "CaseAdminService.ListDeadLetters": (tenant) => [tenant, "dead letters", JSON.stringify({})],
   "CaseAdminService.ListEntryDigests": (tenant) => [tenant, "entry digests", JSON.stringify({ subject: "" })],
   "AuditService.ListEvents": (tenant) => ["events", tenant],
   "AuditService.ListSubjectHeads": (tenant) => ["heads", tenant, ""],

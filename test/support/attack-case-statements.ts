@@ -1,8 +1,10 @@
 import { createHash } from "node:crypto";
 import { v7 } from "uuid";
 import { builtInPolicy, type Case } from "#services/case/domain/case.ts";
-import { findAppliedRequest } from "#services/case/store/answers.ts";
+import { attended, deliveryId } from "#services/case/application/delivery-subject.ts";
+import { findAppliedRequest, saveAnswer } from "#services/case/store/answers.ts";
 import { findChange, listChanges } from "#services/case/store/changes.ts";
+import { findDeadLetter, findDeadLetters, listDeadLetters } from "#services/case/store/dead-letters.ts";
 import { listEntryDigests } from "#services/case/store/entry-digests.ts";
 import { listExpiredAnswers, removeExpiredAnswers } from "#services/case/store/expired-answers.ts";
 import { listCases, loadCase } from "#services/case/store/cases.ts";
@@ -17,6 +19,11 @@ import {
 } from "#services/case/store/outbox.ts";
 import { loadPolicy, savePolicy, type NewPolicy } from "#services/case/store/policies.ts";
 import { findEntries, saveRequeue } from "#services/case/store/requeue.ts";
+import {
+  redriveDeadLetters,
+  skipDeadLetter,
+  type DeliveryAct,
+} from "#services/case/store/save-delivery-act.ts";
 import { saveTransition, type NewTransition } from "#services/case/store/save-transition.ts";
 import type { Attack } from "./attack-statements.ts";
 
@@ -26,6 +33,8 @@ export interface VictimsCase {
   readonly principalId: string;
   readonly requestId: string;
   readonly eventId: string;
+  /** Of a dead letter, behind one act on delivery. */
+  readonly deadEventId: string;
   readonly lane: number;
   /** Of an event that was delivered. */
   readonly deliveredEventId: string;
@@ -36,6 +45,7 @@ export function caseAttacks({
   principalId,
   requestId,
   eventId,
+  deadEventId,
   lane,
   deliveredEventId,
 }: VictimsCase): readonly Attack[] {
@@ -90,6 +100,26 @@ export function caseAttacks({
       const request = { principalId, requestId: newId, requestHash, answer, answerExpiresAt };
       return saveRequeue({ tenantId, eventIds: [deliveredEventId], lane, ...request });
     }),
+    app("saveAnswer", (tenantId) => {
+      const { requestId: newId, requestHash, answer, answerExpiresAt } = transitionOf(tenantId, lane);
+      return saveAnswer({ tenantId, principalId, requestId: newId, requestHash, answer, answerExpiresAt });
+    }),
+    app("listDeadLetters", (tenantId) =>
+      listDeadLetters(tenantId, { caseId: undefined, eventId: undefined }, beforeEveryEvent, 100, bytesMax),
+    ),
+    app("findDeadLetters", (tenantId) => findDeadLetters(tenantId, [deadEventId], deliveryId)),
+    app("findDeadLetter", (tenantId) => findDeadLetter(tenantId, deadEventId, deliveryId)),
+    app("redriveDeadLetters", (tenantId) =>
+      redriveDeadLetters({ ...actOf(tenantId, lane, "redrive"), deadEventIds: [deadEventId] }),
+    ),
+    app("skipDeadLetter", (tenantId) =>
+      skipDeadLetter({
+        ...actOf(tenantId, lane, "skip"),
+        deadEventId,
+        tombstoneEventId: v7(),
+        tombstone: undefined, // With one, a foreign key would keep the tenants apart in any case.
+      }),
+    ),
     app("saveTransition of a new case", (tenantId) => saveTransition(creationOf(draft, tenantId, lane))),
     relay("nextPendingLane", () => nextPendingLane(lane - 1)),
     relay("nextPendingTenant", () => nextPendingTenant(lane, "")),
@@ -135,6 +165,14 @@ function policyOf(tenantId: string, lane: number): NewPolicy {
     caseType: "attacked",
     subjectId: v7(),
     policy: { ...builtInPolicy, version: 1 },
+  };
+}
+
+/** The second act of its tenant. */
+function actOf(tenantId: string, lane: number, action: "redrive" | "skip"): DeliveryAct {
+  return {
+    ...transitionOf(tenantId, lane),
+    ...{ action, fromState: attended, actId: deliveryId, actVersion: 2 },
   };
 }
 

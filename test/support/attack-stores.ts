@@ -1,11 +1,13 @@
+import { createHash, randomUUID } from "node:crypto";
 import type pg from "pg";
+import { laneOf } from "#services/case/domain/lane.ts";
 import { loadCase, toStoredCase, type CaseRow } from "#services/case/store/cases.ts";
 import { startAuditService } from "./audit-service.ts";
 import { auditAttacks } from "./attack-audit-statements.ts";
 import { caseAttacks, type VictimsCase } from "./attack-case-statements.ts";
 import type { Attack } from "./attack-statements.ts";
 import { openCase, setPolicy, startCaseService, tenant as victim } from "./case-service.ts";
-import { cloneAuditDatabase, cloneCaseDatabase } from "./databases.ts";
+import { cloneAuditDatabase, cloneCaseDatabase, type TestDatabase } from "./databases.ts";
 import { makeChain } from "./events.ts";
 import { untilSealed } from "./signing.ts";
 import { openSuperuser } from "./superuser.ts";
@@ -20,7 +22,11 @@ export interface AttackedStore extends AsyncDisposable {
   readonly attacks: readonly Attack[];
 }
 
-const attacker = `${victim}-1`;
+const laneOfTenant = (tenant: string): number => laneOf(createHash("sha256").update(tenant).digest());
+/** In the victim's lane, so that nothing but the tenant keeps the two apart. */
+const attacker = Array.from({ length: 1_000 }, (_, index) => `${victim}-${index}`).find(
+  (name) => laneOfTenant(name) === laneOfTenant(victim),
+)!;
 
 export async function fillCaseStore(): Promise<AttackedStore> {
   await using opened = new AsyncDisposableStack();
@@ -33,12 +39,16 @@ export async function fillCaseStore(): Promise<AttackedStore> {
       await setPolicy(cases, "permit", tenant);
     }
     await setPolicy(cases, "permit", victim);
+    await giveUp(database, "close");
+    for (const tenant of [victim, attacker]) {
+      const admin = await cases.admin(tenant);
+      const { deadLetters } = await admin.listDeadLetters({});
+      const { eventId } = deadLetters[0]!; // Of its one closed case.
+      await admin.skipDeadLetter({ requestId: randomUUID(), eventId, reason: "it cannot be told" });
+    }
+    await giveUp(database, "submit");
   }
   const superuser = opened.use(await openSuperuser(database.superuserUrl));
-  await superuser.query(
-    `INSERT INTO dead_letters (tenant_id, event_id, case_id, version, reason, detail, dead_at)
-     SELECT tenant_id, event_id, case_id, version, 'REASON', 'detail', now() FROM audit_entries WHERE action = 'close'`,
-  );
   await waitUntil(async () => {
     const { rows } = await superuser.query<{ watched: boolean }>(
       "SELECT max(committed_in::text::bigint) < pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS watched FROM audit_entries",
@@ -59,6 +69,18 @@ export async function fillCaseStore(): Promise<AttackedStore> {
   );
 }
 
+/** Makes dead letters of the events that tell of `action`. */
+async function giveUp({ superuserUrl }: TestDatabase, action: string): Promise<void> {
+  await using superuser = await openSuperuser(superuserUrl);
+  await superuser.query(
+    `WITH waiting AS (DELETE FROM outbox USING audit_entries e
+       WHERE outbox.tenant_id = e.tenant_id AND outbox.event_id = e.event_id AND e.action = $1 RETURNING outbox.*)
+     INSERT INTO dead_letters (tenant_id, event_id, case_id, version, reason, detail, dead_at)
+     SELECT tenant_id, event_id, case_id, version, 'REASON', 'detail', now() FROM waiting`,
+    [action],
+  );
+}
+
 async function findDraft(superuser: pg.Client): Promise<Omit<VictimsCase, "deliveredEventId">> {
   const found = await superuser.query(
     `SELECT case_id, principal_id, request_id, event_id, lane FROM cases
@@ -73,9 +95,14 @@ async function findDraft(superuser: pg.Client): Promise<Omit<VictimsCase, "deliv
     event_id: eventId,
     lane,
   } = found.rows[0];
+  const dead = await superuser.query<{ event_id: string }>(
+    "SELECT event_id FROM dead_letters WHERE tenant_id = $1",
+    [victim],
+  );
+  const deadEventId = dead.rows[0]!.event_id;
   const { text, values } = loadCase(victim, id);
   const { rows } = await superuser.query<CaseRow>(text, [...values]);
-  return { draft: toStoredCase(rows[0]!).case, principalId, requestId, eventId, lane };
+  return { draft: toStoredCase(rows[0]!).case, principalId, requestId, eventId, deadEventId, lane };
 }
 
 export async function fillAuditStore(): Promise<AttackedStore> {

@@ -41,6 +41,7 @@ export async function startTenants(): Promise<Tenants> {
   const victimsCases = await makeVictimsThings(pair);
   await settled();
   const events = await listAllEvents(audit.url, cases.issuer, victim);
+  await giveUp(cases.database.superuserUrl, victimsCases.idle);
   const known = namesOf(victimsCases, events);
   const secrets = [
     ...[
@@ -83,6 +84,17 @@ function sign(issuer: Pair["cases"]["issuer"], role: string, tenant: string | un
     roles: [role],
     ...(role === "event_source" && { sources: [attackSource] }),
   });
+}
+
+/** Makes dead letters of the cases' events, which the audit service has nonetheless: what becomes of them moves nothing there. */
+async function giveUp(superuserUrl: string, caseIds: readonly string[]): Promise<void> {
+  await using client = await openSuperuser(superuserUrl);
+  await client.query(
+    `INSERT INTO dead_letters (tenant_id, event_id, case_id, version, reason, detail, dead_at)
+     SELECT tenant_id, event_id, case_id, version, 'DELIVERY_FAILED', 'the answer was lost', now()
+       FROM audit_entries WHERE case_id = ANY($1)`,
+    [caseIds],
+  );
 }
 
 const unsealedLogs = `

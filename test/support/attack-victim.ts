@@ -25,6 +25,8 @@ export interface VictimsCases {
   readonly closed: string;
   /** Waits for its review. */
   readonly assigned: string;
+  /** Drafts that do nothing. */
+  readonly idle: readonly string[];
 }
 
 /** Makes what the victim has: cases whose people, words and requests are nobody else's, and an event of another source. */
@@ -58,12 +60,13 @@ export async function makeVictimsThings({ cases, audit }: Pair): Promise<Victims
   const source = await audit.source([victims.source]);
   const told = makeEvent({ source: victims.source, type: victims["type of event"], tenantId: victim });
   await source.recordEvents({ events: [told.bytes] });
-  return { closed, assigned: caseId };
+  const idle = [await openCase(cases, "draft"), await openCase(cases, "draft")];
+  return { closed, assigned: caseId, idle };
 }
 
 /** What names something of the victim's and nothing of anybody else's, by what it is. */
 export function namesOf(
-  { closed, assigned }: VictimsCases,
+  { closed, assigned, idle }: VictimsCases,
   events: readonly AuditedEvent[],
 ): Record<string, string | number> {
   const { title: _, ...names } = victims;
@@ -73,6 +76,13 @@ export function namesOf(
     closed,
     "assigned in capitals": assigned.toUpperCase(),
     event: ofClosed[0]?.eventId ?? "",
+    "case of a dead letter": idle[0] ?? "",
+    ...Object.fromEntries(
+      idle.map((caseId, index) => [
+        `dead letter ${index + 1}`,
+        events.find(({ event }) => event?.subject === caseId)?.event?.eventId ?? "",
+      ]),
+    ),
     ...Object.fromEntries(
       [...ofClosed, ...ofPolicy].map(({ type, requestId }) => [`request of ${type}`, requestId]),
     ),

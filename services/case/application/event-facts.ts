@@ -35,6 +35,14 @@ export interface EventFacts {
   readonly approvalsRequired: number;
   /** 0 but for an event that sets a policy. */
   readonly appealWindowDays: number;
+  /** Of an act on other events, their ids. */
+  readonly aboutEventIds?: readonly string[];
+  /** Present when the event stands in for one that could not be delivered. */
+  readonly tombstone?: {
+    readonly originalDigest: Uint8Array;
+    readonly originalEventId: string;
+    readonly reason: string;
+  };
   readonly requestId: string;
   readonly correlationId: string;
   /** Empty when the call was not traced. */
@@ -42,3 +50,9 @@ export interface EventFacts {
   readonly occurredAt: Date;
   readonly recordedAt: Date;
 }
+
+/** Where an event stands in its subject's history, as its bytes tell. */
+export type EventPlace = Pick<
+  EventFacts,
+  "subject" | "subjectType" | "sequence" | "fromState" | "toState" | "previousDigest"
+>;

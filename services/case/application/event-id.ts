@@ -9,6 +9,14 @@ export function nextEventId(at: Date, previousEventId: string | undefined): stri
   return v7({ msecs: Math.max(at.getTime(), afterPrevious) });
 }
 
+/**
+ * The id of what takes an event's place: UUIDv7 of the same millisecond. No other event of the subject has it, so that ids still sort as
+ * sequences do, and what is queued under it is delivered before what waited behind the event.
+ */
+export function standInEventId(originalEventId: string): string {
+  return v7({ msecs: millisecondsOf(originalEventId) });
+}
+
 /** The Unix milliseconds in a UUIDv7: its first 48 bits. */
 export function millisecondsOf(uuidV7: string): number {
   return Number.parseInt(uuidV7.replaceAll("-", "").slice(0, 12), 16);

@@ -1,4 +1,4 @@
-/** Why the rules of a case refuse a command. Stable: clients branch on these. */
+/** Why the rules refuse a command. Stable: clients branch on these. */
 export type Refusal =
   | "VERSION_MISMATCH"
   | "INVALID_TRANSITION"
@@ -9,6 +9,7 @@ export type Refusal =
   | "NOT_INDEPENDENT"
   | "APPEAL_WINDOW_CLOSED"
   | "CASE_ON_HOLD"
+  | "HISTORY_FORKED"
   | "FORBIDDEN"
   | "INVALID_REQUEST";
 
@@ -16,6 +17,7 @@ export type Refusal =
 export type Reason =
   | Refusal
   | "CASE_NOT_FOUND"
+  | "EVENT_NOT_FOUND"
   | "UNAUTHENTICATED"
   | "REQUEST_ID_REUSED"
   | "REQUEST_ALREADY_APPLIED"

@@ -1,4 +1,5 @@
 import { setTimeout as pause } from "node:timers/promises";
+import { metrics, type Counter } from "@opentelemetry/api";
 import type pg from "pg";
 import { runTransaction } from "#libs/pg/tenant-transaction.ts";
 import type { Log } from "#libs/telemetry/log.ts";
@@ -25,7 +26,8 @@ import { workLane } from "./work-lane.ts";
  *   died after delivery, before deletion    the next relay delivers again, is told DUPLICATE, deletes
  *   lock session lost mid-batch             the batch ends as it may; another relay has taken the lane meanwhile
  *   audit service away                      tenants and lanes rest, nothing is counted against an event, writes go on
- *   an event is rejected                    it becomes a dead letter and parks its case; other cases go on
+ *   an event is rejected                    it becomes a dead letter and parks its case, until an operator has acted
+ *                                           (application/dead-letters.ts); other cases go on
  *   the service breaks on one event alone   so it does three times, while others get through: a dead letter as well
  */
 
@@ -73,6 +75,7 @@ interface Run {
   readonly bell: Bell;
   readonly stopping: AbortSignal;
   readonly memory: RelayMemory;
+  readonly deadLetters: Counter;
   /** Lanes that are being visited, each until its visit has ended. */
   readonly visits: Map<number, Promise<void>>;
   /** Of those, the ones in which something was pending when it was looked for meanwhile: to be looked at again. */
@@ -82,7 +85,10 @@ interface Run {
 async function run(options: RelayOptions, bell: Bell, stopping: AbortSignal): Promise<void> {
   const { log, pollMs } = options;
   const memory = createMemory();
-  const state: Run = { options, bell, stopping, memory, visits: new Map(), again: new Set() };
+  const deadLetters = metrics.getMeter("caseflow.relay").createCounter("caseflow.relay.dead_letters", {
+    description: "Events whose delivery was given up, by reason",
+  });
+  const state: Run = { options, bell, stopping, memory, deadLetters, visits: new Map(), again: new Set() };
   let locks: LaneLocks | undefined;
   while (!stopping.aborted) {
     let waitMs = pollMs;
@@ -162,8 +168,10 @@ async function visit(state: Run, locks: LaneLocks, lane: number): Promise<void> 
       {
         ...options,
         memory,
-        onBuried: ({ tenantId, eventId, caseId, version }, reason, detail) =>
-          log.error({ tenantId, eventId, caseId, version, reason, detail }, "event became a dead letter"),
+        onBuried: ({ tenantId, eventId, caseId, version }, reason, detail) => {
+          state.deadLetters.add(1, { reason });
+          log.error({ tenantId, eventId, caseId, version, reason, detail }, "event became a dead letter");
+        },
         onFailure: (tenantId, failure) => log.warn({ tenantId, lane, err: failure }, "delivery failed"),
       },
       lane,

@@ -2,12 +2,14 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { CaseAdminService } from "#libs/gen/caseflow/cases/v1/case_admin_service_pb.ts";
 import type { ChangeCase } from "../application/change-case.ts";
+import type { DeadLetters } from "../application/dead-letters.ts";
 import type { ListEntryDigests } from "../application/list-entry-digests.ts";
 import type { Policies } from "../application/policies.ts";
 import type { RequeueEntries } from "../application/requeue-entries.ts";
 import type { Policy } from "../domain/case.ts";
 import type { CustodyCommand } from "../domain/command.ts";
 import { pageOf, readerOf } from "./caller.ts";
+import { createDeadLetterHandlers } from "./dead-letters.ts";
 import { readTimestamp } from "./messages.ts";
 import { createWrite, toAnswer, toWriteRequest } from "./writes.ts";
 
@@ -20,10 +22,11 @@ interface CustodyRequest {
 export function createCaseAdminService(application: {
   readonly changeCase: ChangeCase;
   readonly policies: Policies;
+  readonly deadLetters: DeadLetters;
   readonly listEntryDigests: ListEntryDigests;
   readonly requeueEntries: RequeueEntries;
 }): Partial<ServiceImpl<typeof CaseAdminService>> {
-  const { changeCase, policies, listEntryDigests, requeueEntries } = application;
+  const { changeCase, policies, deadLetters, listEntryDigests, requeueEntries } = application;
   const { method } = CaseAdminService;
   const custody =
     (action: CustodyCommand["action"]) =>
@@ -32,6 +35,7 @@ export function createCaseAdminService(application: {
     placeHold: createWrite(changeCase, method.placeHold, custody("place_hold")),
     releaseHold: createWrite(changeCase, method.releaseHold, custody("release_hold")),
     eraseCase: createWrite(changeCase, method.eraseCase, custody("erase")),
+    ...createDeadLetterHandlers(deadLetters),
 
     async getCasePolicy({ caseType }, context) {
       return { policy: toPolicyMessage(await policies.get(readerOf(context), caseType)) };

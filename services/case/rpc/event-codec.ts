@@ -2,7 +2,7 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { HistoryEntrySchema, type HistoryEntry } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
 import { ActorKind, EventSchema } from "#libs/gen/caseflow/event/v1/event_pb.ts";
-import type { EventFacts } from "../application/event-facts.ts";
+import type { EventFacts, EventPlace } from "../application/event-facts.ts";
 import type { HistoryItem } from "../application/read-cases.ts";
 import { toActionMessage, toStateMessage } from "./messages.ts";
 
@@ -46,6 +46,8 @@ export function encodeEvent(facts: EventFacts): Uint8Array {
     reviewRound: facts.reviewRound,
     approvalsRequired: facts.approvalsRequired,
     appealWindowDays: facts.appealWindowDays,
+    aboutEventIds: [...(facts.aboutEventIds ?? [])],
+    ...(facts.tombstone && { tombstone: { ...facts.tombstone } }),
   });
   return toBinary(EventSchema, event);
 }
@@ -57,6 +59,15 @@ export function readSubject(event: Uint8Array): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Reads where an event stands out of its stored bytes. */
+export function readPlace(bytes: Uint8Array): EventPlace {
+  const { subject, subjectType, subjectSequence, fromState, toState, previousDigest } = fromBinary(
+    EventSchema,
+    bytes,
+  );
+  return { subject, subjectType, sequence: Number(subjectSequence), fromState, toState, previousDigest };
 }
 
 /** A history entry, read out of the event's stored bytes. */

@@ -4,6 +4,7 @@ import type { Reason } from "../domain/reason.ts";
 /** `Record<Reason, …>`: a new reason without a code does not compile. */
 export const codeByReason: Record<Reason, Code> = {
   CASE_NOT_FOUND: Code.NotFound,
+  EVENT_NOT_FOUND: Code.NotFound,
   INVALID_TRANSITION: Code.FailedPrecondition,
   REVIEWER_REQUIRED: Code.FailedPrecondition,
   REASON_REQUIRED: Code.FailedPrecondition,
@@ -12,6 +13,7 @@ export const codeByReason: Record<Reason, Code> = {
   NOT_INDEPENDENT: Code.FailedPrecondition,
   APPEAL_WINDOW_CLOSED: Code.FailedPrecondition,
   CASE_ON_HOLD: Code.FailedPrecondition,
+  HISTORY_FORKED: Code.FailedPrecondition,
   UNAUTHENTICATED: Code.Unauthenticated,
   FORBIDDEN: Code.PermissionDenied,
   INVALID_REQUEST: Code.InvalidArgument,

@@ -38,6 +38,34 @@ export function findAppliedRequest(
   };
 }
 
+/** An answer to a request that made no entry. */
+export interface NewAnswer {
+  readonly tenantId: string;
+  readonly principalId: string;
+  readonly requestId: string;
+  readonly requestHash: Uint8Array;
+  readonly answer: Uint8Array;
+  readonly answerExpiresAt: Date;
+}
+
+/** Records what a request was answered with that found nothing to do. Fails with a unique violation of `recorded_answers_once`. */
+export function saveAnswer(saved: NewAnswer): Statement {
+  return {
+    name: "save_answer",
+    text: `
+      INSERT INTO recorded_answers (tenant_id, principal_id, request_id, request_hash, answer, expires_at)
+      VALUES ($1, $2, $3, $4, $5, $6)`,
+    values: [
+      saved.tenantId,
+      saved.principalId,
+      saved.requestId,
+      saved.requestHash,
+      saved.answer,
+      saved.answerExpiresAt,
+    ],
+  };
+}
+
 /** The columns of `findAppliedRequest` as `pg` gives them. */
 export interface AppliedRequestRow {
   readonly case_id: string | null;

@@ -1,4 +1,5 @@
 import type { Statement } from "#libs/pg/statement.ts";
+import { isOfCase } from "./case-actions.ts";
 
 /** An entry's place in the order in which changes are watched. */
 export interface ChangePosition {
@@ -50,7 +51,7 @@ export function findChange(tenantId: string, at: ChangePosition, eventId: string
  *
  * Transaction ids are not a commit order. So only transactions below the oldest that is open are read: nothing can turn up
  * among them any more, and nothing is skipped. A case's versions come in order, because each is written by a transaction that
- * began after the one before had committed. Entries of policies are no changes of a case.
+ * began after the one before had committed. Entries of other subjects are no changes of a case.
  */
 export function listChanges(
   tenantId: string,
@@ -70,7 +71,7 @@ export function listChanges(
                           ON r.tenant_id = e.tenant_id AND r.principal_id = e.principal_id AND r.request_id = e.request_id
                        WHERE e.tenant_id = $1 AND (e.committed_in, e.case_id, e.version) > ($2::xid8, $3::uuid, $4::integer)
                          AND e.committed_in < pg_snapshot_xmin(pg_current_snapshot())
-                         AND e.action <> 'set_policy'
+                         AND ${isOfCase("e.action")}
                        ORDER BY e.committed_in, e.case_id, e.version
                        LIMIT $5) found) page
        WHERE bytes - weight < $6

@@ -1,4 +1,5 @@
 import type { Statement } from "#libs/pg/statement.ts";
+import { isOfCase } from "./case-actions.ts";
 
 /**
  * Reads up to `limit` audit entries of a case above `afterVersion`, oldest first: the stored bytes, which the answer is
@@ -15,7 +16,7 @@ export function listEntries(
     text: `
       SELECT version, action, event, event_digest
         FROM audit_entries
-       WHERE tenant_id = $1 AND case_id = $2 AND version > $3 AND action <> 'set_policy'
+       WHERE tenant_id = $1 AND case_id = $2 AND version > $3 AND ${isOfCase("action")}
        ORDER BY version
        LIMIT $4`,
     values: [tenantId, caseId, afterVersion, limit],

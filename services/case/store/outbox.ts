@@ -29,8 +29,8 @@ export const beforeEveryEvent = "00000000-0000-0000-0000-000000000000";
 
 /**
  * Up to `countMax` events of a tenant that wait, after `afterEventId`, by event id: a case's in the order of their versions;
- * fewer where their bytes would pass `bytesMax`, but always the first. Cases with a dead letter are left out: they wait until
- * somebody acts. Locks nothing.
+ * fewer where their bytes would pass `bytesMax`, but always the first. What is queued under a tombstone's id has the tombstone's bytes.
+ * Cases with a dead letter are left out: they wait until somebody acts. Locks nothing.
  */
 export function pendingEvents(
   lane: number,
@@ -43,8 +43,8 @@ export function pendingEvents(
     name: "pending_events",
     text: `
       SELECT tenant_id, event_id, case_id, version, traceparent, event
-        FROM (SELECT o.tenant_id, o.event_id, o.case_id, o.version, o.traceparent, e.event,
-                     sum(octet_length(e.event)) OVER (ORDER BY o.event_id) AS bytes
+        FROM (SELECT o.tenant_id, o.event_id, o.case_id, o.version, o.traceparent, coalesce(t.event, e.event) AS event,
+                     sum(octet_length(coalesce(t.event, e.event))) OVER (ORDER BY o.event_id) AS bytes
                 FROM (SELECT tenant_id, event_id, case_id, version, traceparent
                         FROM outbox w
                        WHERE lane = $1 AND tenant_id = $2 AND event_id > $3
@@ -53,6 +53,7 @@ export function pendingEvents(
                        LIMIT $4) o
                 JOIN audit_entries e
                   ON e.tenant_id = o.tenant_id AND e.case_id = o.case_id AND e.version = o.version
+                LEFT JOIN tombstones t ON t.tenant_id = o.tenant_id AND t.event_id = o.event_id
                WHERE e.tenant_id = $2) b
        WHERE bytes - octet_length(event) < $5
        ORDER BY event_id`,
@@ -71,7 +72,7 @@ export function removeDelivered(tenantId: string, eventIds: readonly string[]): 
 
 /**
  * Turns an outbox row into a dead letter, in one statement. Does nothing when the row is gone: another relay has
- * delivered it meanwhile.
+ * delivered it meanwhile. A tombstone that is given up leaves its original as the dead letter, and the detail says so.
  */
 export function buryEvent(event: PendingEvent, reason: string, detail: string, at: Date): Statement {
   return {
@@ -81,7 +82,12 @@ export function buryEvent(event: PendingEvent, reason: string, detail: string, a
         DELETE FROM outbox WHERE tenant_id = $1 AND event_id = $2 RETURNING tenant_id, event_id, case_id, version
       )
       INSERT INTO dead_letters (tenant_id, event_id, case_id, version, reason, detail, dead_at)
-      SELECT tenant_id, event_id, case_id, version, $3, $4, $5::timestamptz FROM taken`,
+      SELECT t.tenant_id, e.event_id, t.case_id, t.version, $3,
+             left(CASE WHEN e.event_id = t.event_id THEN $4::text ELSE 'its tombstone: ' || $4::text END, 1000), $5::timestamptz
+        FROM taken t
+        JOIN audit_entries e ON e.tenant_id = t.tenant_id AND e.case_id = t.case_id AND e.version = t.version
+       WHERE e.tenant_id = $1
+      ON CONFLICT DO NOTHING`,
     values: [event.tenantId, event.eventId, clean(reason, 100), clean(detail, 1000), at],
   };
 }
