@@ -14,7 +14,7 @@ import { HistoryEntrySchema, type HistoryEntry } from "#libs/gen/caseflow/cases/
 import type { CliConfig } from "./config.ts";
 import { findMissing } from "./find-missing.ts";
 import { findService } from "./find-service.ts";
-import { print } from "./print.ts";
+import { print, toLine } from "./print.ts";
 import { personOf, readHistory } from "./read-cases.ts";
 
 /** `caseflow explain CASE`: the reasoning of a decision, as a person would read it. */
@@ -171,12 +171,4 @@ function toTime(time: Timestamp | undefined): string {
 
 function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("hex");
-}
-
-/** People's words on one line: a line end in a reason must not pass for a line of ours. */
-function toLine(text: string): string {
-  return text
-    .replaceAll(/\s+/g, " ")
-    .replaceAll(/\p{Cc}/gu, "")
-    .trim();
 }

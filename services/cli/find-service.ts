@@ -1,5 +1,5 @@
 import { decodeJwt } from "jose";
-import { readStack } from "#libs/client/stack.ts";
+import { readStack, type TokenName } from "#libs/client/stack.ts";
 import { openLocalIssuer } from "#libs/local-issuer/local-issuer.ts";
 
 import type { CliConfig } from "./config.ts";
@@ -20,11 +20,14 @@ export interface Identity {
 
 const importerSeconds = 12 * 3_600;
 
-/** What the settings name, or the running local stack's; its token is the caseworker's. */
-export async function findService({ caseUrl, token, home }: CliConfig): Promise<Service> {
+/** What the settings name, or the running local stack's, with the token of one of its people. */
+export async function findService(
+  { caseUrl, token, home }: CliConfig,
+  who: TokenName = "caseworker",
+): Promise<Service> {
   if (caseUrl !== undefined && token !== undefined) return { url: caseUrl, token };
   const stack = await readStack(home);
-  return { url: caseUrl ?? stack.case.url, token: token ?? stack.tokens.caseworker ?? "" };
+  return { url: caseUrl ?? stack.case.url, token: token ?? stack.tokens[who] ?? "" };
 }
 
 /**

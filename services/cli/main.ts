@@ -8,6 +8,7 @@ import { ErrorInfoSchema } from "#libs/gen/google/rpc/error_details_pb.ts";
 import { addCanDeployCommand } from "./can-deploy.ts";
 import { addCaseCommand } from "./case.ts";
 import { type CliConfig, readConfig } from "./config.ts";
+import { addDeadLettersCommand } from "./dead-letters.ts";
 import { addExplainCommand } from "./explain.ts";
 import { addExportCommand } from "./export.ts";
 import { Failure } from "./failure.ts";
@@ -31,6 +32,7 @@ export function createProgram(config: CliConfig): Command {
   addExplainCommand(program, config);
   addExportCommand(program, config);
   addImportCommand(program, config);
+  addDeadLettersCommand(program, config);
   addReconcileCommand(program, config);
   addMigrateCommand(program, config);
   addVerifyCommand(program, config);

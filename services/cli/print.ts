@@ -12,6 +12,14 @@ export async function writeLine(stream: Writable, line: string): Promise<void> {
   if (!stream.write(`${line}\n`)) await once(stream, "drain");
 }
 
+/** What somebody else wrote, on one line: a line end in it must not pass for a line of ours. */
+export function toLine(text: string): string {
+  return text
+    .replaceAll(/\s+/g, " ")
+    .replaceAll(/\p{Cc}/gu, "")
+    .trim();
+}
+
 /** Lays rows out in columns, each as wide as its widest cell. */
 export function toTable(rows: readonly (readonly string[])[]): string {
   const widths: number[] = [];
