@@ -2,11 +2,13 @@ import { createHash } from "node:crypto";
 import type { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Statement } from "#libs/pg/statement.ts";
+import { deliveryId } from "#services/case/application/delivery-subject.ts";
 import { laneOf } from "#services/case/domain/lane.ts";
 import { findAppliedRequest } from "#services/case/store/answers.ts";
 import { listCases, loadCase, toStoredCase, type CaseFilter } from "#services/case/store/cases.ts";
 import { findChange, listChanges } from "#services/case/store/changes.ts";
 import { listEntryDigests } from "#services/case/store/entry-digests.ts";
+import { findDeadLetter, findDeadLetters, listDeadLetters } from "#services/case/store/dead-letters.ts";
 import { listEntries } from "#services/case/store/history.ts";
 import { findEntries, saveRequeue } from "#services/case/store/requeue.ts";
 import type { Attack } from "./support/attack-statements.ts";
@@ -25,6 +27,8 @@ const stack = new AsyncDisposableStack();
 let client: Client;
 /** 500 of each tenant's events, or all that it has. */
 const eventIds: Record<string, string[]> = {};
+/** Some of each tenant's, by event id. */
+let deadLetters: ReadonlyMap<string, readonly { readonly event_id: string; readonly case_id: string }[]>;
 
 beforeAll(async () => {
   const database = stack.use(await cloneCaseDatabase());
@@ -37,8 +41,21 @@ beforeAll(async () => {
     );
     eventIds[tenant] = rows.map((row) => row.event_id);
   }
+  const { rows } = await client.query<{ tenant_id: string; event_id: string; case_id: string }>(
+    `SELECT tenant_id, event_id, case_id FROM
+       (SELECT *, row_number() OVER (PARTITION BY tenant_id ORDER BY event_id) AS place FROM dead_letters) d
+      WHERE place <= 500 ORDER BY event_id`,
+  );
+  deadLetters = Map.groupBy(rows, (row) => row.tenant_id);
+  await client.query(firstActs, [deliveryId]);
 }, 120_000);
 afterAll(() => stack.disposeAsync());
+
+/** An act on delivery of each tenant's, behind which the next ones are. */
+const firstActs = `
+  INSERT INTO audit_entries (tenant_id, case_id, version, action, to_state, principal_id, request_id, event_id, event, event_digest, recorded_at)
+  SELECT DISTINCT ON (tenant_id) tenant_id, $1::uuid, 1, 'redrive', 'attended', 'operator', gen_random_uuid(), gen_random_uuid(), 'event', sha256('event'), now()
+    FROM cases`;
 
 const pageSize = 51;
 const bytesMax = 3 * 1024 * 1024;
@@ -46,6 +63,7 @@ const caseId = "00000000-0000-7000-8000-000000000032";
 /** A draft of every tenant. */
 const draftId = "00000000-0000-7000-8000-000000000004";
 const eventId = "00000000-0000-0000-0000-000000000000";
+const everyDeadLetter = { caseId: undefined, eventId: undefined };
 const all: CaseFilter = {
   states: [],
   caseType: "",
@@ -79,6 +97,8 @@ const oneRows = 20;
 const writeBuffers = 250;
 const writeRows = 40;
 
+const someDead = (tenant: string) => deadLetters.get(tenant)!;
+
 const pages: readonly [string, (tenant: string) => Statement][] = [
   ["every case", list({})],
   ["every case, from the middle", list({}, caseId)],
@@ -110,12 +130,47 @@ const pages: readonly [string, (tenant: string) => Statement][] = [
   ["a subject's digests", (tenant) => listEntryDigests(tenant, caseId, { caseId: eventId, version: 0 }, 501)],
   ["500 events' entries", (tenant) => findEntries(tenant, eventIds[tenant]!)],
   ["500 entries to queue", (tenant) => saveRequeue(requeueOf(tenant))],
+  [
+    "the first dead letters",
+    (tenant) => listDeadLetters(tenant, everyDeadLetter, eventId, pageSize, bytesMax),
+  ],
+  [
+    "dead letters behind another",
+    (tenant) => listDeadLetters(tenant, everyDeadLetter, someDead(tenant)[9]!.event_id, pageSize, bytesMax),
+  ],
+  [
+    "500 dead letters to be redriven",
+    (tenant) =>
+      findDeadLetters(
+        tenant,
+        someDead(tenant).map((row) => row.event_id),
+        deliveryId,
+      ),
+  ],
   ["a history", (tenant) => listEntries(tenant, caseId, 0, pageSize)],
 ];
 
 const single: readonly [string, (tenant: string) => Statement][] = [
   ["a case", (tenant) => loadCase(tenant, caseId)],
   ["a request id", (tenant) => findAppliedRequest(tenant, "creator-1", eventId, new Date())],
+  [
+    "the dead letter of a case",
+    (tenant) => {
+      const filter = { ...everyDeadLetter, caseId: someDead(tenant)[9]!.case_id };
+      return listDeadLetters(tenant, filter, eventId, pageSize, bytesMax);
+    },
+  ],
+  [
+    "a dead letter by its event",
+    (tenant) => {
+      const filter = { ...everyDeadLetter, eventId: someDead(tenant)[9]!.event_id };
+      return listDeadLetters(tenant, filter, eventId, pageSize, bytesMax);
+    },
+  ],
+  [
+    "a dead letter to be skipped",
+    (tenant) => findDeadLetter(tenant, someDead(tenant)[9]!.event_id, deliveryId),
+  ],
   ["an entry", (tenant) => findChange(tenant, { committedIn: "0", caseId, version: 1 }, eventId)],
 ];
 
@@ -139,8 +194,9 @@ async function writesOf(tenant: string): Promise<readonly Attack[]> {
   const draft = toStoredCase(rows[0]).case;
   const lane = laneOf(createHash("sha256").update(tenant).digest());
   const ids = { principalId: draft.creatorId, requestId: eventId, eventId, deliveredEventId: eventId };
-  const attacks = caseAttacks({ draft, ...ids, deadEventId: eventId, lane });
-  return attacks.filter(({ name }) => name.startsWith("save"));
+  const deadEventId = someDead(tenant)[9]!.event_id;
+  const attacks = caseAttacks({ draft, ...ids, deadEventId, lane });
+  return attacks.filter(({ name }) => /^(save|redrive|skip)/.test(name));
 }
 
 test("every write, an erasure and one by somebody who spoke before among them, takes little, whatever the tenant's size", async () => {

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { createLog } from "#libs/telemetry/log.ts";
 import { openRelay } from "#services/case/rpc/open-relay.ts";
 import { startAuditService } from "./support/audit-service.ts";
+import { countMetrics } from "./support/count-metrics.ts";
 import { openCase, startCaseService, tenant, writeRelayToken } from "./support/case-service.ts";
 import { makeEvent } from "./support/events.ts";
 import { listAllEvents } from "./support/pair.ts";
@@ -12,7 +13,8 @@ import { openSuperuser } from "./support/superuser.ts";
 const log = createLog({ service: "relay-test", version: "test", level: "silent" });
 const waits = { timeout: 10_000 };
 
-test("a rejected event becomes a dead letter and parks its case, while other cases go on", async () => {
+test("a rejected event becomes a dead letter, counted by its reason, and parks its case, while other cases go on", async () => {
+  using counted = countMetrics();
   await using issuer = await createIssuer();
   await using audit = await startAuditService({ issuer });
   await using cases = await startCaseService({
@@ -54,6 +56,7 @@ test("a rejected event becomes a dead letter and parks its case, while other cas
     .toHaveLength(2);
   const { rows } = await client.query("SELECT case_id, version FROM outbox");
   expect(rows).toEqual([{ case_id: parked, version: 2 }]);
+  expect(counted.counts.get("caseflow.relay.dead_letters SEQUENCE_REUSED")).toBe(1);
 });
 
 test("a relay on its own is woken by the notification of a service elsewhere, without waiting for its poll", async () => {

@@ -1,4 +1,5 @@
 import { expect } from "vitest";
+import type { CaseAdminClient } from "#libs/client/case-admin-client.ts";
 import type { CaseClient } from "#libs/client/case-client.ts";
 import { openCase, type PersonName } from "./case-service.ts";
 import { within, type Point, type Struck } from "./crash-points.ts";
@@ -11,6 +12,8 @@ export interface CaseVictim {
   readonly proxy: CrashProxy;
   /** A client of the service as it runs now. */
   as(person: PersonName, tenant?: string): Promise<CaseClient>;
+  /** An operator's client of it. */
+  admin(tenant?: string): Promise<CaseAdminClient>;
 }
 
 /** What dies at a crash point. */
@@ -34,7 +37,7 @@ const callMs = 5_000;
 export const strikeMs = 20_000;
 
 /** What a write may be told when everything is well but the connection; and a client whose service was killed. */
-const allowed = [
+export const allowed = [
   "accepted",
   "Unavailable OUTCOME_UNKNOWN",
   "Unavailable DEPENDENCY_DOWN",

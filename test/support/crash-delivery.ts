@@ -8,7 +8,7 @@ import { strikeMs, type Fault } from "./crash-attack.ts";
 import { expectAudited, expectDrained, expectSameStory } from "./crash-audited.ts";
 import { http2Protocol, postgresProtocol } from "./crash-messages.ts";
 import { within, type Point, type Struck } from "./crash-points.ts";
-import { startCrashProxy, type ArmedStrike, type CrashProxy } from "./crash-proxy.ts";
+import { startCrashProxy, type ArmedStrike, type CrashProxy, type Message } from "./crash-proxy.ts";
 import { auditSettings, startKillable } from "./crash-victims.ts";
 import { listenerOf, throughProxy } from "./cutting-proxy.ts";
 import { cloneAuditDatabase, cloneCaseDatabase, type AuditDatabase } from "./databases.ts";
@@ -38,8 +38,14 @@ export interface DeliveryAttack {
   /** The way whose messages are counted. */
   readonly way: "toDatabase" | "toAudit";
   readonly startRelay: (stage: DeliveryStage) => Promise<Relay>;
+  /** Which of its messages; without it, all. */
+  readonly counts?: (message: Message) => boolean;
   /** Whether the relay must get over it by itself; otherwise another one goes on. */
   readonly survives: boolean;
+  /** Makes what is to be delivered; without it, two transitions of a case. */
+  readonly prepare?: (stage: DeliveryStage) => Promise<unknown>;
+  /** Does what is left to do so that all can be delivered. */
+  readonly settle?: (stage: DeliveryStage) => Promise<unknown>;
 }
 
 export async function startDeliveryStage(issuer: Issuer): Promise<DeliveryStage> {
@@ -131,7 +137,7 @@ export async function startRelayProcess(stage: DeliveryStage): Promise<Relay> {
 }
 
 /**
- * Lets a new relay deliver two transitions of a case and stop, and the fault strike at the point of all that it says and is
+ * Lets a new relay deliver what was prepared and stop, and the fault strike at the point of all that it says and is
  * told; checks that no transition is lost on the way, and in the end that each is one event.
  */
 export async function attackDelivery(
@@ -140,12 +146,12 @@ export async function attackDelivery(
   point: Point,
 ): Promise<Struck> {
   const { cases, audit, issuer } = stage;
-  await openCase(cases, "submitted");
+  await (attack.prepare?.(stage) ?? openCase(cases, "submitted"));
   let relay: Relay | undefined;
   const fault = attack.fault(stage, () => relay!); // It strikes when the relay has said something.
   const strike = stage[attack.way].arm({
     ...point,
-    counts: () => true,
+    counts: attack.counts ?? (() => true),
     act: (struck) => fault.strike(struck),
   });
   relay = await attack.startRelay(stage);
@@ -161,6 +167,7 @@ export async function attackDelivery(
   }
   strike.disarm();
   if (strike.struckAt !== undefined) await within(strikeMs, `the strike at ${strike.struckAt}`, strike.over);
+  await attack.settle?.(stage);
   await expectAudited({ database: cases.database, audit, issuer });
   await expectSameStory(cases.database, audit.database);
   return strike.struckAt;
@@ -173,12 +180,15 @@ async function untilStruckOrDrained({ cases }: DeliveryStage, strike: ArmedStrik
   await expect.poll(isOver, { timeout: 60_000, interval: 5, message: "delivered, or struck" }).toBe(true);
 }
 
-/** What the outbox does not hold any more, the audit service has. */
+/** What is neither in the outbox nor given up, the audit service has: the event of an entry, or its tombstone. */
 async function expectNoneLost({ cases, audit }: DeliveryStage): Promise<void> {
   await using ofCases = await openSuperuser(cases.database.superuserUrl);
   await using ofAudit = await openSuperuser(audit.database.superuserUrl);
   const { rows } = await ofCases.query<{ event_id: string }>(
-    "SELECT event_id FROM audit_entries EXCEPT SELECT event_id FROM outbox",
+    `SELECT coalesce(t.event_id, e.event_id) AS event_id
+       FROM audit_entries e LEFT JOIN tombstones t USING (tenant_id, case_id, version)
+      WHERE (e.tenant_id, e.case_id, e.version) NOT IN (
+        SELECT tenant_id, case_id, version FROM outbox UNION ALL SELECT tenant_id, case_id, version FROM dead_letters)`,
   );
   const acknowledged = rows.map(({ event_id }) => event_id);
   const known = await ofAudit.query("SELECT FROM events WHERE event_id = ANY ($1)", [acknowledged]);

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { createAuditClient, type AuditClient } from "#libs/client/audit-client.ts";
+import { createCaseAdminClient, type CaseAdminClient } from "#libs/client/case-admin-client.ts";
 import { createCaseClient, type CaseClient } from "#libs/client/case-client.ts";
 import { startAuditService, testSource } from "./audit-service.ts";
 import { people, startCaseService } from "./case-service.ts";
@@ -33,6 +34,7 @@ export async function startVictim(
   return {
     proxy,
     as: service.as,
+    admin: service.admin,
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
 }
@@ -77,6 +79,7 @@ export async function startProcessVictim(
   );
   const clients = opened.use(new AsyncDisposableStack());
   const known = new Map<string, CaseClient>();
+  const admins = new Map<string, CaseAdminClient>();
   const running = opened.move();
   return {
     victim: {
@@ -87,6 +90,14 @@ export async function startProcessVictim(
         const client =
           known.get(key) ?? clients.use(createCaseClient({ url: url(), token, limits: bareLimits }));
         known.set(key, client);
+        return client;
+      },
+      async admin(tenant = "acme") {
+        const key = `${url()} ${tenant}`;
+        const token = await issuer.token({ tenant, sub: "operator", roles: people.operator });
+        const client =
+          admins.get(key) ?? clients.use(createCaseAdminClient({ url: url(), token, limits: bareLimits }));
+        admins.set(key, client);
         return client;
       },
     },
