@@ -259,6 +259,38 @@ test("when the tombstone arrived without anybody knowing, a second skip sends th
   expect(acts.map(({ event }) => event!.reason)).toEqual([reason, "once more"]);
 });
 
+test("an entry that was skipped waits as long as its tombstone does, and is queued again as that", async () => {
+  const of = newTenant();
+  const admin = await stage.cases.admin(of);
+  const { caseId, eventId } = await openDoomedCase(of, 1);
+  {
+    await using _relay = await stage.startRelay();
+    await stage.untilDead(`${caseId} 1 EVENT_ID_REUSED`);
+  }
+  const told = async () => {
+    const { entries } = await admin.listEntryDigests({ subject: caseId, pageSize: 1 });
+    return entries.map(({ pending, deadLetter }) => ({ pending, deadLetter }));
+  };
+  expect(await told()).toEqual([{ pending: true, deadLetter: true }]);
+  const { tombstoneEventId } = await admin.skipDeadLetter(request(eventId));
+  expect(await told()).toEqual([{ pending: true, deadLetter: false }]);
+  {
+    await using _relay = await stage.startRelay();
+    await stage.untilDelivered(of);
+  }
+  expect(await told()).toEqual([{ pending: false, deadLetter: false }]);
+
+  const { requeuedEventIds } = await admin.requeueEntries({ requestId: randomUUID(), eventIds: [eventId] });
+  expect(requeuedEventIds).toEqual([eventId]);
+  const { rows } = await stage.superuser.query("SELECT event_id FROM outbox WHERE case_id = $1", [caseId]);
+  expect(rows).toEqual([{ event_id: tombstoneEventId }]);
+  await using _relay = await stage.startRelay();
+  await stage.untilDelivered(of);
+  const trail = await stage.trailOf(caseId, of);
+  expect(trail.map(({ event }) => event!.eventId).slice(0, 1)).toEqual([tombstoneEventId]);
+  expect(trail).toHaveLength(3);
+});
+
 test("dead letters are listed by event id, page by page, with what a person needs to decide", async () => {
   const of = newTenant();
   const admin = await stage.cases.admin(of);

@@ -17,7 +17,8 @@ export interface RequeueRequest extends WriteRequest {
 }
 
 /**
- * Queues entries for delivery again, whether they were delivered or not: what the audit service has is a duplicate there.
+ * Queues entries for delivery again, whether they were delivered or not: what the audit service has is a duplicate there. Of an
+ * entry that was skipped this is the tombstone, as the log has it.
  *
  * What is no entry of the tenant's is passed over, and so is a dead letter: delivery gave it up for a reason, and it stays until
  * somebody redrives or skips it. Other entries of its case are queued, and wait behind it. Nothing is lost should an event become a

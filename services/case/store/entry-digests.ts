@@ -8,7 +8,8 @@ export interface EntryPosition {
 
 /**
  * Reads up to `countMax` entries of a tenant after `after`, by case id and version, ascending, with whether each still waits for
- * its delivery, in one snapshot; those that stand under `caseId` alone when that is given. Locks nothing.
+ * its delivery, in one snapshot; those that stand under `caseId` alone when that is given. An entry that was skipped waits while its
+ * tombstone does. Locks nothing.
  */
 export function listEntryDigests(
   tenantId: string,
@@ -32,7 +33,11 @@ export function listEntryDigests(
         LEFT JOIN LATERAL (
           SELECT tenant_id FROM cases k WHERE k.tenant_id = e.tenant_id AND k.case_id = e.case_id LIMIT 1) c ON true
         LEFT JOIN LATERAL (
-          SELECT tenant_id FROM outbox o WHERE o.tenant_id = e.tenant_id AND o.event_id = e.event_id LIMIT 1) w ON true
+          SELECT event_id FROM tombstones s
+           WHERE s.tenant_id = e.tenant_id AND s.case_id = e.case_id AND s.version = e.version LIMIT 1) t ON true
+        LEFT JOIN LATERAL (
+          SELECT tenant_id FROM outbox o
+           WHERE o.tenant_id = e.tenant_id AND o.event_id = ANY (ARRAY[e.event_id, t.event_id]) LIMIT 1) w ON true
         LEFT JOIN LATERAL (
           SELECT tenant_id FROM dead_letters l WHERE l.tenant_id = e.tenant_id AND l.event_id = e.event_id LIMIT 1) d ON true
        ORDER BY e.case_id, e.version`,

@@ -35,8 +35,8 @@ export interface NewRequeue {
 
 /**
  * The one data-modifying statement of a requeue: an outbox row for each of the entries that has none, and the answer, all or
- * none. A dead letter gets no row. Fails with a unique violation of `recorded_answers_once` when the same request took effect
- * meanwhile.
+ * none. A dead letter gets no row, and what was skipped gets one of its tombstone. Fails with a unique violation of
+ * `recorded_answers_once` when the same request took effect meanwhile.
  */
 export function saveRequeue(requeue: NewRequeue): Statement {
   return {
@@ -45,10 +45,14 @@ export function saveRequeue(requeue: NewRequeue): Statement {
     text: `
       WITH queued AS (
         INSERT INTO outbox (tenant_id, event_id, lane, case_id, version, traceparent)
-        SELECT e.tenant_id, e.event_id, $3, e.case_id, e.version, ''
+        SELECT e.tenant_id, coalesce(t.event_id, e.event_id), $3, e.case_id, e.version, ''
           FROM audit_entries e
           LEFT JOIN LATERAL (
-            SELECT tenant_id FROM outbox o WHERE o.tenant_id = e.tenant_id AND o.event_id = e.event_id LIMIT 1) w ON true
+            SELECT event_id FROM tombstones s
+             WHERE s.tenant_id = e.tenant_id AND s.case_id = e.case_id AND s.version = e.version LIMIT 1) t ON true
+          LEFT JOIN LATERAL (
+            SELECT tenant_id FROM outbox o
+             WHERE o.tenant_id = e.tenant_id AND o.event_id = ANY (ARRAY[e.event_id, t.event_id]) LIMIT 1) w ON true
           LEFT JOIN LATERAL (
             SELECT tenant_id FROM dead_letters l WHERE l.tenant_id = e.tenant_id AND l.event_id = e.event_id LIMIT 1) d ON true
          WHERE e.tenant_id = $1 AND e.event_id = ANY ($2::uuid[]) AND w.tenant_id IS NULL AND d.tenant_id IS NULL
