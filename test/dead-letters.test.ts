@@ -1,9 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { v7 } from "uuid";
+import { createEventJudge } from "#services/cli/verify/judge-events.ts";
 import { findBreak } from "#services/local/audit-trail.ts";
 import { deliveryId } from "#services/case/application/delivery-subject.ts";
-import { openCase, setPolicy } from "./support/case-service.ts";
+import { openCase, setPolicy, tenant } from "./support/case-service.ts";
+import { compareServices } from "./support/compare-services.ts";
 import { startDeadLetterStage, type DeadLetterStage } from "./support/dead-letters.ts";
 import { makeEvent } from "./support/events.ts";
 import { expectNoLeaks } from "./support/leak-check.ts";
@@ -289,6 +291,36 @@ test("an entry that was skipped waits as long as its tombstone does, and is queu
   const trail = await stage.trailOf(caseId, of);
   expect(trail.map(({ event }) => event!.eventId).slice(0, 1)).toEqual([tombstoneEventId]);
   expect(trail).toHaveLength(3);
+});
+
+test("behind skips and redrives what was lost is brought back, the services agree, and the verifier finds nothing against the log", async () => {
+  const of = tenant;
+  const admin = await stage.cases.admin(of);
+  const first = await openDoomedCase(of, 1);
+  const last = await openDoomedCase(of, 3);
+  const late = await openCase(stage.cases, "closed", of);
+  const lateEventId = await stage.eventIdOf(late, 2);
+  await stage.giveUp(lateEventId);
+  const lostEventId = await stage.eventIdOf(first.caseId, 3);
+  await stage.superuser.query("DELETE FROM outbox WHERE event_id = $1", [lostEventId]);
+  await using _relay = await stage.startRelay();
+  await stage.untilDead(
+    ...[`${first.caseId} 1 EVENT_ID_REUSED`, `${last.caseId} 3 EVENT_ID_REUSED`],
+    `${late} 2 DELIVERY_FAILED`,
+  );
+  for (const { eventId } of [first, last]) await admin.skipDeadLetter(request(eventId));
+  await admin.redriveDeadLetters({ requestId: randomUUID(), eventIds: [lateEventId] });
+  await stage.untilDelivered(of);
+
+  const lost = `missing ${first.caseId} 3 ${lostEventId}`;
+  expect((await compareServices(stage, { repair: true })).told).toEqual([lost]);
+  await stage.untilDelivered(of);
+  expect((await compareServices(stage)).told).toEqual([]);
+  const { events } = await (await stage.audit.auditor(of)).listEvents({ pageSize: 500 });
+  using judge = createEventJudge(of, { whole: true });
+  for (const { leafIndex, eventBytes } of events) judge.add(Number(leafIndex), eventBytes);
+  const { first: fault, tombstoneCount } = judge.finish();
+  expect({ fault, tombstoneCount }).toEqual({ fault: undefined, tombstoneCount: 2 });
 });
 
 test("dead letters are listed by event id, page by page, with what a person needs to decide", async () => {
