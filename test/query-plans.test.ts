@@ -10,6 +10,7 @@ import { findChange, listChanges } from "#services/case/store/changes.ts";
 import { listEntryDigests } from "#services/case/store/entry-digests.ts";
 import { findDeadLetter, findDeadLetters, listDeadLetters } from "#services/case/store/dead-letters.ts";
 import { listEntries } from "#services/case/store/history.ts";
+import { beforeEveryEvent, pendingEvents } from "#services/case/store/outbox.ts";
 import { findEntries, saveRequeue } from "#services/case/store/requeue.ts";
 import type { Attack } from "./support/attack-statements.ts";
 import { caseAttacks } from "./support/attack-case-statements.ts";
@@ -218,6 +219,20 @@ test("a plan of a write made while the tables are empty reads nothing by its ten
         expect(found, name).toMatch(/tenant_id.* AND .*(case_id|request_id|event_id)/);
     }
   }
+});
+
+test("a plan made while the tables are empty finds each waiting event's entry by its key", async () => {
+  await using empty = await cloneCaseDatabase();
+  await using young = await openSuperuser(empty.superuserUrl);
+  await young.query("SET ROLE case_relay");
+  const { text } = pendingEvents(0, "tiny", beforeEveryEvent, pageSize, bytesMax);
+  const { rows } = await young.query(`EXPLAIN (GENERIC_PLAN, FORMAT JSON) ${text}`);
+  const found = nodesOf(rows[0]["QUERY PLAN"][0].Plan).filter(
+    (node) => node["Relation Name"] === "audit_entries",
+  );
+  expect(found.map((node) => node["Index Cond"])).toEqual([
+    expect.stringMatching(/tenant_id.* AND .*case_id.* AND .*version/),
+  ]);
 });
 
 test("a plan made while the tables are empty looks a case up by its key, in writes and foreign keys too", async () => {

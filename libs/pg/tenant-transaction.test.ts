@@ -315,6 +315,33 @@ test("a setting holds for its transaction only", async () => {
   expect([with_, without].map((result) => result?.rows[0].mode)).toEqual(["force_custom_plan", "auto"]);
 });
 
+test("a plan that was made for an almost empty table does not outlast the next few dozen transactions", async () => {
+  await admin.query(`
+    CREATE TABLE entries (tenant_id text NOT NULL, key int NOT NULL, number int NOT NULL, filler char(500));
+    ALTER TABLE entries ALTER COLUMN filler SET STORAGE PLAIN;
+    ALTER TABLE entries SET (autovacuum_enabled = false);
+    CREATE INDEX entries_by_key ON entries (tenant_id, key);
+    CREATE INDEX entries_by_number ON entries (tenant_id, number);
+    GRANT SELECT ON entries TO PUBLIC`);
+  await using young = open(tenantUrl, 1);
+  const find = statement("find_entry", "SELECT number FROM entries WHERE tenant_id = $1 AND key = $2", [
+    "acme",
+    1,
+  ]);
+  const plan = statement("plan_of_find", "EXPLAIN EXECUTE find_entry('acme', 1)");
+  const planned = async () => {
+    const [, found] = await runForTenant(young, { tenantId: "acme", timeoutMs }, [find, plan]);
+    return found?.rows.map((row) => row["QUERY PLAN"]).join(" ");
+  };
+  for (let count = 1; count < 30; count++) await planned();
+  const before = await planned();
+  await admin.query("INSERT INTO entries SELECT 'acme', n, n, '' FROM generate_series(1, 2000) n");
+  for (let count = 1; count < 5; count++) await planned();
+
+  expect(before).toContain("entries_by_number"); // Or the test would hold nothing.
+  expect(await planned()).toContain("entries_by_key");
+});
+
 test("a connection that comes back inside a transaction is not handed on", async () => {
   const left = await pool.connect();
   await left.query("BEGIN");

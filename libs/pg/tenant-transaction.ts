@@ -106,7 +106,7 @@ async function runBefore(
   const { client } = connection;
   const leftMs = Math.min(Math.floor(endsAt - performance.now()), timeoutMsMax);
   if (leftMs < 1) throw new NotConnectedError("the wait for a connection took all the time");
-  const begin = beginText(readOnly, {
+  const begin = beginText(client, readOnly, {
     statement_timeout: String(leftMs),
     ...(options.planEachTime && { plan_cache_mode: "force_custom_plan" }),
     ...options.settings,

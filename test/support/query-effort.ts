@@ -10,6 +10,7 @@ export interface Effort {
 interface PlanNode {
   readonly "Node Type": string;
   readonly "Parent Relationship"?: string;
+  readonly "Relation Name"?: string;
   readonly "Index Cond"?: string;
   readonly "Actual Rows": number;
   readonly "Actual Loops": number;

@@ -57,7 +57,7 @@ export async function runLocked(
 
   connection.reusable = false; // Until the server is outside of the transaction again.
   try {
-    const begin = beginText(false, {
+    const begin = beginText(client, false, {
       statement_timeout: String(readMs),
       "app.tenant_id": tenantId,
       ...settings,

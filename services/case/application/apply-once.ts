@@ -103,7 +103,7 @@ async function look(
 ): Promise<{ found: pg.QueryResult; applied: AppliedRequest | undefined }> {
   const { tenantId, actor, requestId } = request;
   const [found, before] = await reportDatabaseFaults(() =>
-    runForTenant(pool, { tenantId, timeoutMs: request.remainingMs(), readOnly: true, planEachTime: true }, [
+    runForTenant(pool, { tenantId, timeoutMs: request.remainingMs(), readOnly: true }, [
       load,
       findAppliedRequest(tenantId, actor.id, requestId, at),
     ]),

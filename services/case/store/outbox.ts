@@ -30,7 +30,8 @@ export const beforeEveryEvent = "00000000-0000-0000-0000-000000000000";
 /**
  * Up to `countMax` events of a tenant that wait, after `afterEventId`, by event id: a case's in the order of their versions;
  * fewer where their bytes would pass `bytesMax`, but always the first. What is queued under a tombstone's id has the tombstone's bytes.
- * Cases with a dead letter are left out: they wait until somebody acts. Locks nothing.
+ * Cases with a dead letter are left out: they wait until somebody acts. Locks nothing. Each entry is looked
+ * up by its key: a join may, while the table is young, read the tenant whole.
  */
 export function pendingEvents(
   lane: number,
@@ -51,10 +52,11 @@ export function pendingEvents(
                          AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.tenant_id = w.tenant_id AND d.case_id = w.case_id)
                        ORDER BY event_id
                        LIMIT $4) o
-                JOIN audit_entries e
-                  ON e.tenant_id = o.tenant_id AND e.case_id = o.case_id AND e.version = o.version
-                LEFT JOIN tombstones t ON t.tenant_id = o.tenant_id AND t.event_id = o.event_id
-               WHERE e.tenant_id = $2) b
+               CROSS JOIN LATERAL (SELECT event
+                                      FROM audit_entries
+                                     WHERE tenant_id = $2 AND case_id = o.case_id AND version = o.version
+                                     LIMIT 1) e
+                LEFT JOIN tombstones t ON t.tenant_id = o.tenant_id AND t.event_id = o.event_id) b
        WHERE bytes - octet_length(event) < $5
        ORDER BY event_id`,
     values: [lane, tenantId, afterEventId, countMax, bytesMax],
