@@ -35,6 +35,7 @@ function factsOf(index: number) {
     requestId: index % 6 === 0 ? requests[index % 2]! : "",
     correlationId: index % 4 === 0 ? "undertaking" : "",
     second: secondOf(index % 11),
+    recorded: secondOf(20 + (index % 13)),
   };
 }
 
@@ -51,11 +52,18 @@ beforeAll(async () => {
 });
 afterAll(() => audit[Symbol.asyncDispose]());
 
-function toChanges({ actorId, onBehalfOf, second, ...rest }: ReturnType<typeof factsOf>): EventChanges {
+function toChanges({
+  actorId,
+  onBehalfOf,
+  second,
+  recorded,
+  ...rest
+}: ReturnType<typeof factsOf>): EventChanges {
   return {
     ...rest,
     actor: { id: actorId, kind: ActorKind.PERSON, roles: [], onBehalfOf },
     occurredAt: { seconds: second, nanos: 500_000_000 },
+    recordedAt: { seconds: recorded, nanos: 500_000_000 },
   };
 }
 
@@ -105,6 +113,30 @@ test.each<[string, Filter, (says: Says) => boolean]>([
     { occurredBefore: { seconds: secondOf(5), nanos: 500_000_000 } },
     ({ second }) => second < secondOf(5),
   ],
+  [
+    "recorded_from that is an event's own time",
+    { recordedFrom: { seconds: secondOf(25), nanos: 500_000_000 } },
+    ({ recorded }) => recorded >= secondOf(25),
+  ],
+  [
+    "recorded_before that is an event's own time",
+    { recordedBefore: { seconds: secondOf(25), nanos: 500_000_000 } },
+    ({ recorded }) => recorded < secondOf(25),
+  ],
+  [
+    "a range of both times, and a type",
+    {
+      recordedFrom: { seconds: secondOf(22) },
+      recordedBefore: { seconds: secondOf(30) },
+      occurredFrom: { seconds: secondOf(2) },
+      type: "test.thing.made",
+    },
+    ({ recorded, second, type }) =>
+      recorded >= secondOf(22) &&
+      recorded < secondOf(30) &&
+      second >= secondOf(2) &&
+      type === "test.thing.made",
+  ],
   ["a subject that has no events", { subject: "subject" }, () => false],
   [
     "type and actor_id",
@@ -134,6 +166,20 @@ test.each<[string, Filter, (says: Says) => boolean]>([
     expect(await walk(filter, 500)).toEqual(expected);
   },
 );
+
+test("what was received from one time on and before another is given, without what bears the second", async () => {
+  const tenant = `received-${randomUUID().slice(0, 8)}`;
+  const reader = await audit.auditor(tenant);
+  for (let batch = 0; batch < 4; batch++) {
+    await deliver(Array.from({ length: 2 }, () => makeEvent({ tenantId: tenant })));
+  }
+  const { events } = await reader.listEvents({});
+  const [from, before] = [events[2]!.receivedAt!, events[6]!.receivedAt!];
+  const ids = events.map(({ event }) => event!.eventId);
+  expect(await walk({ receivedFrom: from, receivedBefore: before }, 3, reader)).toEqual(ids.slice(2, 6));
+  expect(await walk({ receivedFrom: before }, 3, reader)).toEqual(ids.slice(6));
+  expect(await walk({ receivedBefore: from }, 3, reader)).toEqual(ids.slice(0, 2));
+});
 
 test("a page has 50 events when no size is asked for", async () => {
   const { events, nextPageToken } = await auditor.listEvents({});
@@ -197,6 +243,7 @@ test("a page ends before its answer passes 4 MiB, and the next one goes on there
 test.each<[string, Filter]>([
   ["a NUL", { subject: "a\0b" }],
   ["a time that is none", { occurredFrom: { nanos: -1 } }],
+  ["a time of receipt before 1970", { receivedBefore: { seconds: -1n } }],
   ["a request id that is no UUID", { requestId: "1" }],
   ["a subject of 257 characters", { subject: "x".repeat(257) }],
 ])("a filter with %s is refused", async (_, filter) => {

@@ -32,7 +32,8 @@ export function auditAttacks(last: VictimsEvent): readonly Attack[] {
   const { eventId, source, subject, sequence, size } = last;
   const weight = { bytesMax, perEventByte: 1, perEvent: 1 };
   const query = { afterLeafIndex: -1n, pageSize: 100, weight };
-  const filter = { source, subject, occurredFromMicros: 0n };
+  const filter = { source, subject };
+  const times = { occurredFromMicros: 0n, recordedFromMicros: 0n, receivedFromMicros: 0n };
   const head = {
     source,
     subject,
@@ -45,7 +46,12 @@ export function auditAttacks(last: VictimsEvent): readonly Attack[] {
     app("readRecorded", (tenantId) => readRecorded(tenantId, [eventId])),
     app("findEvent", (tenantId) => findEvent(tenantId, eventId)),
     app("listEvents", (tenantId) => listEvents({ ...query, tenantId, filter: {} })),
-    app("listEvents with filters", (tenantId) => listEvents({ ...query, tenantId, filter })),
+    app("listEvents with filters", (tenantId) =>
+      listEvents({ ...query, tenantId, filter, beforeLeafIndex: size }),
+    ),
+    app("listEvents of a time", (tenantId) =>
+      listEvents({ ...query, tenantId, filter: { ...filter, ...times } }),
+    ),
     { ...app("createLog", createLog), idle: true },
     app("lockLog", lockLog),
     app("saveLog", (tenantId) => saveLog(tenantId, size + 7n, emptyTree)),

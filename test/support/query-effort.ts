@@ -7,8 +7,14 @@ export interface Effort {
   readonly rows: number;
 }
 
+export interface MeasuredEffort extends Effort {
+  /** Of the rows, those that were read from a table. */
+  readonly read: number;
+}
+
 interface PlanNode {
   readonly "Node Type": string;
+  readonly "Relation Name"?: string;
   readonly "Parent Relationship"?: string;
   readonly "Relation Name"?: string;
   readonly "Index Cond"?: string;
@@ -27,7 +33,7 @@ export async function effortOf(
   tenant: string,
   { text, values }: Statement,
   settings: Readonly<Record<string, string>> = {},
-): Promise<Effort> {
+): Promise<MeasuredEffort> {
   const locals = { role, "app.tenant_id": tenant, plan_cache_mode: "force_custom_plan", ...settings };
   await superuser.query("BEGIN");
   await superuser.query(
@@ -41,7 +47,9 @@ export async function effortOf(
   );
   await superuser.query("ROLLBACK");
   const plan = rows[0]!["QUERY PLAN"][0].Plan;
-  return { buffers: buffersOf(plan), rows: rowsOf(plan) };
+  const nodes = nodesOf(plan);
+  const scans = nodes.filter((node) => node["Relation Name"] !== undefined);
+  return { buffers: buffersOf(plan), rows: rowsOf(nodes), read: rowsOf(scans) };
 }
 
 /** What is written by a part of its own is not counted by the whole. */
@@ -51,10 +59,10 @@ function buffersOf(node: PlanNode): number {
   return parts.reduce((sum, plan) => sum + buffersOf(plan), own);
 }
 
-function rowsOf(plan: PlanNode): number {
-  return nodesOf(plan)
+function rowsOf(nodes: readonly PlanNode[]): number {
+  return nodes
     .map((node) => (node["Actual Rows"] + (node["Rows Removed by Filter"] ?? 0)) * node["Actual Loops"])
-    .reduce((sum, rows) => sum + rows);
+    .reduce((sum, rows) => sum + rows, 0);
 }
 
 /** A plan's nodes, it and all below it. */

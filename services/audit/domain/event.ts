@@ -61,4 +61,10 @@ export interface EventFilter {
   readonly occurredFromMicros?: bigint;
   /** Exclusive. As `occurredFromMicros`. */
   readonly occurredBeforeMicros?: bigint;
+  /** When the source recorded it. As `occurredFromMicros`. */
+  readonly recordedFromMicros?: bigint;
+  readonly recordedBeforeMicros?: bigint;
+  /** When it was stored here. As `occurredFromMicros`. */
+  readonly receivedFromMicros?: bigint;
+  readonly receivedBeforeMicros?: bigint;
 }

@@ -18,6 +18,10 @@ export function readFilter(message: EventFilterMessage | undefined): EventFilter
     correlationId: readText("correlation_id", message.correlationId),
     occurredFromMicros: readTime("occurred_from", message.occurredFrom),
     occurredBeforeMicros: readTime("occurred_before", message.occurredBefore),
+    recordedFromMicros: readTime("recorded_from", message.recordedFrom),
+    recordedBeforeMicros: readTime("recorded_before", message.recordedBefore),
+    receivedFromMicros: readTime("received_from", message.receivedFrom),
+    receivedBeforeMicros: readTime("received_before", message.receivedBefore),
   };
   return Object.fromEntries(Object.entries(conditions).filter(([, value]) => value !== undefined));
 }

@@ -1,21 +1,20 @@
+import type { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { openSession } from "#libs/pg/session.ts";
 import { cloneAuditDatabase } from "#test/support/databases.ts";
+import { effortOf } from "#test/support/query-effort.ts";
+import { openSuperuser } from "#test/support/superuser.ts";
 import type { EventFilter } from "../domain/event.ts";
 import { listEvents } from "./list-events.ts";
 
 const stack = new AsyncDisposableStack();
-let app: Awaited<ReturnType<typeof openSession>>;
+let superuser: Client;
+
+const logSize = 5_000;
 
 beforeAll(async () => {
   const database = stack.use(await cloneAuditDatabase());
-  const open = async (url: string) =>
-    stack.use(
-      await openSession({ url, applicationName: "test", connectTimeoutMs: 5_000, onError: () => {} }),
-    );
-  app = await open(database.appUrl);
-  const superuser = await open(database.superuserUrl);
-  // Two tenants' logs, of which conditions fit a twentieth or less.
+  superuser = stack.use(await openSuperuser(database.superuserUrl));
+  // Two tenants' logs, of which conditions fit a twentieth or less. Times grow as the log does.
   await superuser.query(`
     INSERT INTO events (
       tenant_id, leaf_index, event_id, source, type, subject, subject_sequence, actor_id,
@@ -23,14 +22,29 @@ beforeAll(async () => {
     )
     SELECT tenant, i, gen_random_uuid(), 'source-' || i % 20, 'type-' || i % 20, 'subject-' || i, 1,
            'actor-' || i % 20, 'grace-' || i % 20, gen_random_uuid(), 'undertaking-' || i % 20,
-           timestamptz '2026-01-01Z' + i * interval '1 hour', now(), now(), sha256(convert_to(i::text, 'UTF8')),
+           hour, hour + interval '1 second', hour + interval '2 seconds', sha256(convert_to(i::text, 'UTF8')),
            convert_to(i::text, 'UTF8')
-      FROM unnest(ARRAY['acme', 'other']) AS tenant, generate_series(0, 4999) AS i`);
+      FROM unnest(ARRAY['acme', 'other']) AS tenant, generate_series(0, ${logSize - 1}) AS i,
+           LATERAL (SELECT timestamptz '2026-01-01Z' + i * interval '1 hour') AS at (hour)`);
   await superuser.query("ANALYZE events");
 });
 afterAll(() => stack.disposeAsync());
 
-const secondOfJanuary = BigInt(Date.UTC(2026, 0, 2)) * 1_000n;
+const secondOfJanuary = hour(24);
+
+/** The time at which the event of that leaf index occurred. */
+function hour(leafIndex: number): bigint {
+  return BigInt(Date.UTC(2026, 0, 1, leafIndex)) * 1_000n;
+}
+
+const query = (filter: EventFilter, afterLeafIndex: bigint) =>
+  listEvents({
+    tenantId: "acme",
+    filter,
+    afterLeafIndex,
+    pageSize: 50,
+    weight: { bytesMax: 4_000_000, perEventByte: 2, perEvent: 128 },
+  });
 
 test.each<[string, string, EventFilter]>([
   ["events_pkey", "nothing", {}],
@@ -47,20 +61,80 @@ test.each<[string, string, EventFilter]>([
     "a start and an end of time",
     { occurredFromMicros: secondOfJanuary, occurredBeforeMicros: secondOfJanuary + 1_000_000n },
   ],
+  ["events_by_recorded_at", "an end of recording", { recordedBeforeMicros: secondOfJanuary }],
+  [
+    "events_by_recorded_at",
+    "a start and an end of recording",
+    { recordedFromMicros: hour(4_000), recordedBeforeMicros: hour(4_100) },
+  ],
+  ["events_by_received_at", "a start of receipt", { receivedFromMicros: hour(4_900) }],
+  [
+    "events_by_received_at",
+    "a start and an end of receipt",
+    { receivedFromMicros: hour(4_000), receivedBeforeMicros: hour(4_100) },
+  ],
   [
     "events_by_subject",
     "a subject and more",
     { subject: "subject-7", type: "type-7", actorId: "actor-7", source: "source-7" },
   ],
 ])("the application's role reads by %s, and not the whole table, given %s", async (index, _, filter) => {
-  const weight = { bytesMax: 4_000_000, perEventByte: 2, perEvent: 128 };
-  const query = listEvents({ tenantId: "acme", filter, afterLeafIndex: 10n, pageSize: 50, weight });
-  await app.query("BEGIN; SET LOCAL app.tenant_id = 'acme'");
-  await app.query("SET LOCAL plan_cache_mode = force_custom_plan");
-  const { rows } = await app.query(`EXPLAIN ${query.text}`, [...query.values]);
-  await app.query("ROLLBACK");
+  const { text, values } = query(filter, 10n);
+  await superuser.query("BEGIN; SET LOCAL ROLE audit_app; SET LOCAL app.tenant_id = 'acme'");
+  await superuser.query("SET LOCAL plan_cache_mode = force_custom_plan");
+  const { rows } = await superuser.query(`EXPLAIN ${text}`, [...values]);
+  await superuser.query("ROLLBACK");
 
   const plan = rows.map((row: { "QUERY PLAN": string }) => row["QUERY PLAN"]).join("\n");
-  expect(plan).toContain(`using ${index} on events`);
+  expect(plan).toMatch(new RegExp(`using ${index} on events|Bitmap Index Scan on ${index}`));
   expect(plan).not.toContain("Seq Scan");
+});
+
+test.each<[string, EventFilter]>([
+  ["every event", {}],
+  ["an actor's events", { actorId: "actor-7" }],
+  ["a year's events", { recordedFromMicros: hour(0), recordedBeforeMicros: hour(logSize) }],
+])("a page deep in the log takes as much as the first, of %s", async (_, filter) => {
+  const first = await effortOf(superuser, "audit_app", "acme", query(filter, -1n));
+  const deep = await effortOf(superuser, "audit_app", "acme", query(filter, BigInt(logSize / 2)));
+  expect(first.read).toBeGreaterThan(50);
+  expect({ rows: deep.rows, read: deep.read }).toEqual({ rows: first.rows, read: first.read });
+  expect(deep.buffers).toBeLessThanOrEqual(first.buffers + 20); // The way down the index, and where its pages end.
+});
+
+test.each<[string, EventFilter, bigint]>([
+  ["begins", { receivedFromMicros: hour(4_600), receivedBeforeMicros: hour(4_800) }, -1n],
+  ["ends", { recordedFromMicros: hour(200), recordedBeforeMicros: hour(400) }, 390n],
+  [
+    "begins, given an actor,",
+    { occurredFromMicros: hour(4_500), occurredBeforeMicros: hour(4_700), actorId: "actor-7" },
+    -1n,
+  ],
+])("where a range of time %s, a page does not walk the log to its other end", async (_, filter, after) => {
+  const { read } = await effortOf(superuser, "audit_app", "acme", query(filter, after));
+  expect(read).toBeLessThan(logSize / 2);
+});
+
+test("a range of time is found whole, wherever in the log it lies, also where times do not grow as the log does", async () => {
+  await superuser.query("BEGIN");
+  // The last event of the log is of the beginning of time, and the first of its end.
+  await superuser.query(
+    `UPDATE events SET recorded_at = timestamptz '2026-01-01Z' + (${logSize} - leaf_index) * interval '1 hour' WHERE tenant_id = 'acme' AND leaf_index % 3 = 0`,
+  );
+  const filter = { recordedFromMicros: hour(4_500), recordedBeforeMicros: hour(4_800) };
+  const found: string[] = [];
+  for (let after = -1n; ;) {
+    const { text, values } = query(filter, after);
+    const { rows } = await superuser.query<{ leaf_index: string; found: string }>(text, [...values]);
+    found.push(...rows.map((row) => row.leaf_index));
+    if (rows.length < 50) break;
+    after = BigInt(rows.at(-1)!.leaf_index);
+  }
+  const expected = await superuser.query<{ leaf_index: string }>(
+    `SELECT leaf_index FROM events WHERE tenant_id = 'acme' AND recorded_at >= timestamptz '2026-01-01Z' + interval '4500 hours'
+        AND recorded_at < timestamptz '2026-01-01Z' + interval '4800 hours' ORDER BY leaf_index`,
+  );
+  await superuser.query("ROLLBACK");
+  expect(found).toEqual(expected.rows.map((row) => row.leaf_index));
+  expect(found.length).toBeGreaterThan(250);
 });
