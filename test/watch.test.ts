@@ -1,4 +1,5 @@
 import { randomBytes, randomUUID } from "node:crypto";
+import { copyFile } from "node:fs/promises";
 import { fromBinary } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { makePageToken, readPageToken } from "#libs/page-token/page-token.ts";
@@ -18,6 +19,7 @@ import {
 import { expectNoLeaks } from "./support/leak-check.ts";
 import { refusalOf } from "./support/reason-of.ts";
 import { openSuperuser } from "./support/superuser.ts";
+import { createIssuer } from "./support/tokens.ts";
 import { waitUntil } from "./support/wait-until.ts";
 import { openWatch, startWatch } from "./support/watcher.ts";
 
@@ -213,6 +215,19 @@ test("when the token of its caller expires a watch ends, and gives nothing after
   const caseId = await openCase(cases);
   expect(await watch.ended).toBe("Unauthenticated UNAUTHENTICATED");
   expect(versionsOf(watch.messages, caseId)).toEqual([]);
+});
+
+test("when the key of its caller's token is withdrawn a watch ends", async () => {
+  await using issuer = await createIssuer();
+  await using other = await createIssuer();
+  await using own = await startCaseService({
+    database: cases.database,
+    issuer,
+    config: { relay: "off" },
+  });
+  await using watch = await openWatch(await own.as("auditor"));
+  await copyFile(other.jwks, issuer.jwks);
+  expect(await watch.ended).toBe("Unauthenticated UNAUTHENTICATED");
 });
 
 test("watches are bounded a tenant; the next may come when one has gone", async () => {

@@ -4,7 +4,7 @@ import type { HandlerContext } from "@connectrpc/connect";
 import { Fault } from "#libs/fault/fault.ts";
 import { orAbort } from "#libs/resilience/or-abort.ts";
 
-import { principalKey, type Principal } from "./principal.ts";
+import { principalKey, type Principal, verifyAgainKey } from "./principal.ts";
 import { TokenError, type TokenVerifier } from "./verify-token.ts";
 
 /** Who may call a method. */
@@ -43,9 +43,10 @@ export function authenticate<R extends string>(
   return async ({ service, method, requestHeader, values, signal }) => {
     if (open(service)) return;
     // A look for keys may take longer than the caller has.
-    const identified = identify(verifier, requestHeader.get("authorization"), reasons);
-    const principal = await orAbort(identified, signal);
+    const verify = () => identify(verifier, requestHeader.get("authorization"), reasons);
+    const principal = await orAbort(verify(), signal);
     values.set(principalKey, principal);
+    values.set(verifyAgainKey, verify);
     if (!mayCall(principal, authz(method))) {
       throw new Fault(reasons.forbidden, {}, { message: `not allowed to call ${method.name}` });
     }

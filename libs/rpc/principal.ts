@@ -18,3 +18,8 @@ export interface Principal {
 
 /** `undefined` in calls to services that are open to everybody. */
 export const principalKey = createContextKey<Principal | undefined>(undefined, { description: "principal" });
+
+/** Verifies the call's token once more; rejects as authentication does. For streams, which outlive the keys of their tokens. */
+export const verifyAgainKey = createContextKey<() => Promise<unknown>>(async () => {}, {
+  description: "verify again",
+});

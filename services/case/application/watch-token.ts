@@ -1,3 +1,4 @@
+import { identityPattern } from "#libs/pg/database-identity.ts";
 import { makePageToken, readPageToken } from "#libs/page-token/page-token.ts";
 import type { ChangePosition } from "../store/changes.ts";
 
@@ -15,7 +16,7 @@ export const nilUuid = "00000000-0000-0000-0000-000000000000";
 
 const uuid = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}";
 /** Counts end before an xid8 (2^64) and an integer (2^31) do: tokens can be forged. */
-const placePattern = new RegExp(`^([0-9A-F.]{1,64})/([0-9]{1,19})/(${uuid})/([0-9]{1,9})/(${uuid})$`);
+const placePattern = new RegExp(`^(${identityPattern})/([0-9]{1,19})/(${uuid})/([0-9]{1,9})/(${uuid})$`);
 
 /** The place before everything that the transactions from `openFrom` on write. */
 export function placeBefore(identity: string, openFrom: string): WatchPlace {

@@ -14,8 +14,6 @@ export interface Caller {
   readonly tenantId: string;
   readonly actor: Actor;
   readonly correlationId: string;
-  /** When the token ends. */
-  readonly expiresAt: Date;
 }
 
 /** Who calls, from the verified token. Authentication has refused whoever has none, and tokens without a tenant. */
@@ -31,7 +29,6 @@ export function callerOf(context: HandlerContext): Caller {
       onBehalfOf: principal.onBehalfOf ?? "",
     },
     correlationId: context.values.get(correlationIdKey),
-    expiresAt: principal.expiresAt,
   };
 }
 

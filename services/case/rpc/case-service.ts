@@ -1,15 +1,19 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { CaseState } from "#libs/gen/caseflow/cases/v1/case_pb.ts";
 import { CaseService } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
+import { listenerOf } from "#libs/service/listener.ts";
 import type { ChangeCase } from "../application/change-case.ts";
 import type { ReadCases } from "../application/read-cases.ts";
 import type { WatchCases } from "../application/watch-cases.ts";
 import type { ContentField } from "../domain/command.ts";
-import { callerOf, pageOf, readerOf } from "./caller.ts";
+import { pageOf, readerOf } from "./caller.ts";
 import { toHistoryEntry } from "./event-codec.ts";
 import { readContent, readState, readTimestamp, toCaseMessage } from "./messages.ts";
 import { toWatchMessage } from "./watch-messages.ts";
 import { createWrite } from "./writes.ts";
+
+/** The longest one step of a watch may take, in milliseconds. */
+const stepCeilingMs = 10_000;
 
 const fieldByPath: Readonly<Record<string, ContentField>> = {
   title: "title",
@@ -87,9 +91,8 @@ export function createCaseService(application: {
     },
 
     async *watchCases({ resumeToken }, context) {
-      const { expiresAt } = callerOf(context);
-      const request = { ...readerOf(context), resumeToken, expiresAt, signal: context.signal };
-      for await (const message of watchCases.watch(request)) yield toWatchMessage(message);
+      const listener = listenerOf(context, stepCeilingMs);
+      for await (const message of watchCases.watch({ listener, resumeToken })) yield toWatchMessage(message);
     },
 
     async getCaseHistory(request, context) {

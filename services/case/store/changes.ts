@@ -1,3 +1,4 @@
+import { databaseIdentity } from "#libs/pg/database-identity.ts";
 import type { Statement } from "#libs/pg/statement.ts";
 import { isOfCase } from "./case-actions.ts";
 
@@ -12,16 +13,11 @@ export interface ChangePosition {
 /**
  * Reads which database this is, and how far its transactions have come: one row. Run before `listChanges` in the same round
  * trip, it bounds what that has seen.
- *
- * The identity differs after a restore into another cluster or database, and after a recovery or a failover, which start a new
- * timeline.
  */
 export const readTransactions: Statement = {
   name: "read_transactions",
   text: `
-    SELECT concat_ws('.', (SELECT system_identifier FROM pg_control_system()),
-                          (SELECT oid FROM pg_database WHERE datname = current_database()),
-                          left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)) AS identity,
+    SELECT ${databaseIdentity} AS identity,
            pg_snapshot_xmin(pg_current_snapshot()) AS open_from,
            pg_snapshot_xmax(pg_current_snapshot()) AS unused_from`,
   values: [],
