@@ -35,6 +35,12 @@ beforeAll(async () => {
   const events = Array.from({ length: storedCount }, () => makeEvent().bytes);
   await source.recordEvents({ events: events.slice(1) });
   await source.recordEvents({ events: events.slice(0, 1) });
+  await using superuser = await openSuperuser(pair.audit.database.superuserUrl);
+  await superuser.query(
+    `INSERT INTO access_log (tenant_id, access_id, at, principal_id, principal_kind, roles, method, filter, outcome, given_count)
+     SELECT $1, gen_random_uuid(), now(), 'reader', 'person', '{auditor}', 'GetEvent', '{}', 'OK', 1 FROM generate_series(1, $2)`,
+    [auditTenant, storedCount],
+  );
 });
 afterAll(() => stack.disposeAsync());
 

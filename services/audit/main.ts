@@ -5,6 +5,9 @@ import type { Release } from "#libs/service/release.ts";
 import { runService } from "#libs/service/run-service.ts";
 import { serve } from "#libs/service/serve.ts";
 import type { Log } from "#libs/telemetry/log.ts";
+import { createAccessLog } from "./application/access-log.ts";
+import { createLoggedReads } from "./application/logged-reads.ts";
+import { createReadAccesses } from "./application/read-accesses.ts";
 import { createReadEvents } from "./application/read-events.ts";
 import { createListHeads } from "./application/list-heads.ts";
 import { createReadProofs } from "./application/read-proofs.ts";
@@ -58,9 +61,11 @@ export async function start(
       }),
     );
   const onAppended = (tenantId: string) => signer?.wake(tenantId);
+  const accessLog = createAccessLog(pool, now, log);
   const application = {
     recordEvents: createRecordEvents({ pool, readEvent, log, onAppended }),
-    readEvents: createReadEvents(pool, log, pageWeight),
+    readEvents: createLoggedReads(createReadEvents(pool, log, pageWeight), accessLog),
+    readAccesses: createReadAccesses(pool, accessLog),
     listHeads: createListHeads(pool),
     readProofs: createReadProofs(pool),
   };

@@ -37,6 +37,7 @@ const allowed = {
     "audit_app: SELECT, INSERT events",
     "audit_app: SELECT, INSERT logs",
     "audit_app: UPDATE(size, tree_edge, tree_size) logs",
+    "audit_app: SELECT, INSERT access_log",
     "audit_app: SELECT, INSERT subject_heads",
     "audit_app: UPDATE(last_digest, last_sequence) subject_heads",
     "audit_app: SELECT, INSERT tiles",

@@ -74,6 +74,7 @@ const scopes: Readonly<Record<string, (tenant: string) => readonly string[]>> = 
   "CaseAdminService.ListEntryDigests": (tenant) => [tenant, "entry digests", JSON.stringify({ subject: "" })],
   "AuditService.ListEvents": (tenant) => ["events", tenant],
   "AuditService.ListSubjectHeads": (tenant) => ["heads", tenant, ""],
+  "AuditService.ListAccesses": (tenant) => ["accesses", tenant, "{}"],
 };
 const positions = [
   "",

@@ -85,9 +85,15 @@ test.for(methods)("$name tells another tenant nothing by any id", async ({ walke
   const outcomes = await Promise.all(probesOf(walked).map((probe) => attack(walked, probe)));
   const after = await storedRows();
   expect(after.ofVictim).toEqual(before.ofVictim);
-  if (!outcomes.includes("ok")) expect(after.all).toEqual(before.all);
+  if (!outcomes.includes("ok")) expect(after.all.map(butAccesses)).toEqual(before.all.map(butAccesses));
   await annotate([...new Set(outcomes)].join(", ") || "no field can hold an id");
 });
+
+/** Who looks for an event in vain is in the own tenant's access log; the victim's is compared above, with all that is the victim's. */
+function butAccesses(digests: Record<string, string>) {
+  const { "public.access_log": _, ...others } = digests;
+  return others;
+}
 
 /** Who writes has nothing yet: what one probe did, or a request id that it used up, would say so in the next. */
 async function attack(walked: WalkedMethod, probe: Probe): Promise<string> {

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { v7 } from "uuid";
+import { insertAccess, lastAccessId, listAccesses } from "#services/audit/store/access-log.ts";
 import type { Candidate } from "#services/audit/store/append-events.ts";
 import { emptyTree } from "#libs/merkle/tree.ts";
 import {
@@ -9,6 +10,7 @@ import {
   listSignedLogs,
   listVerifierKeys,
 } from "#services/audit/store/checkpoints.ts";
+import type { Access } from "#services/audit/domain/access.ts";
 import { findEvent, insertEvents, readRecorded } from "#services/audit/store/events.ts";
 import { listEvents } from "#services/audit/store/list-events.ts";
 import { listSubjectHeads, readSubjectHeads, saveSubjectHeads } from "#services/audit/store/subject-heads.ts";
@@ -52,6 +54,16 @@ export function auditAttacks(last: VictimsEvent): readonly Attack[] {
     app("listEvents of a time", (tenantId) =>
       listEvents({ ...query, tenantId, filter: { ...filter, ...times } }),
     ),
+    app("listAccesses", (tenantId) => listAccesses(tenantId, {}, lastAccessId, 100)),
+    app("listAccesses with filters", (tenantId) =>
+      listAccesses(
+        tenantId,
+        { principalId: "auditor", method: "ListEvents", from: new Date(0) },
+        lastAccessId,
+        100,
+      ),
+    ),
+    app("insertAccess", (tenantId) => insertAccess(tenantId, access())),
     { ...app("createLog", createLog), idle: true },
     app("lockLog", lockLog),
     app("saveLog", (tenantId) => saveLog(tenantId, size + 7n, emptyTree)),
@@ -81,6 +93,15 @@ export function auditAttacks(last: VictimsEvent): readonly Attack[] {
 }
 
 const madeUpTile = { level: 5, index: 7, hashes: Buffer.alloc(8_192), root: Buffer.alloc(32) };
+function access(): Access {
+  return {
+    accessId: v7(),
+    at: new Date(),
+    principal: { id: "mallory", kind: "person", onBehalfOf: "", roles: ["auditor"] },
+    ...{ method: "GetEvent", filter: "{}", outcome: "OK", givenCount: 0 },
+    ...{ firstLeafIndex: undefined, lastLeafIndex: undefined, begunBy: undefined },
+  };
+}
 
 function nextEvent(
   { source, subject, sequence }: VictimsEvent,

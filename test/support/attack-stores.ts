@@ -116,6 +116,7 @@ export async function fillAuditStore(): Promise<AttackedStore> {
     const own = makeChain(1, { tenantId: attacker });
     await source.recordEvents({ events: own.map(({ bytes }) => bytes) });
     for (const tenant of [victim, attacker]) await untilSealed(await audit.auditor(tenant));
+    for (const tenant of [victim, attacker]) await (await audit.auditor(tenant)).listEvents({});
   }
   const superuser = opened.use(await openSuperuser(database.superuserUrl));
   const { rows } = await superuser.query(

@@ -11,6 +11,7 @@ export const victims = {
   creator: "victoria",
   "on behalf of": "vincent",
   reviewer: "virginia",
+  auditor: "victor",
   correlation: "victims-undertaking",
   reference: "V-4711",
   type: "victims_own_type",
@@ -29,7 +30,7 @@ export interface VictimsCases {
   readonly idle: readonly string[];
 }
 
-/** Makes what the victim has: cases whose people, words and requests are nobody else's, and an event of another source. */
+/** Makes what the victim has: cases whose people, words and requests are nobody else's, an event of another source, and an auditor. */
 export async function makeVictimsThings({ cases, audit }: Pair): Promise<VictimsCases> {
   const closed = await openCase(cases, "closed");
   const token = await cases.issuer.token({
@@ -61,6 +62,8 @@ export async function makeVictimsThings({ cases, audit }: Pair): Promise<Victims
   const told = makeEvent({ source: victims.source, type: victims["type of event"], tenantId: victim });
   await source.recordEvents({ events: [told.bytes] });
   const idle = [await openCase(cases, "draft"), await openCase(cases, "draft")];
+  const auditor = await audit.withToken({ tenant: victim, sub: victims.auditor, roles: ["auditor"] });
+  await auditor.listEvents({});
   return { closed, assigned: caseId, idle };
 }
 

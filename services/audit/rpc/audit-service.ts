@@ -1,28 +1,30 @@
-import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import type { ServiceImpl } from "@connectrpc/connect";
 import type { AuditService, GetInclusionProofRequest } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { remainingMs } from "#libs/rpc/deadline.ts";
 import { principalKey } from "#libs/rpc/principal.ts";
 import type { ListHeads } from "../application/list-heads.ts";
-import type { ReadEvents } from "../application/read-events.ts";
+import type { LoggedReads } from "../application/logged-reads.ts";
+import type { ReadAccesses } from "../application/read-accesses.ts";
 import type { Leaf, ReadProofs } from "../application/read-proofs.ts";
-import type { PageRequest, Reader } from "../application/read-rows.ts";
+import type { PageRequest } from "../application/read-rows.ts";
 import type { RecordEvents } from "../application/record-events.ts";
+import { readAccessFilter, toAccessMessage } from "./access-messages.ts";
+import { auditorOf, ceilingMs } from "./caller.ts";
 import { toAuditedEvent, toEventOutcome, toHeadMessage } from "./messages.ts";
 import { readFilter } from "./read-filter.ts";
 import { toTimestamp } from "./timestamps.ts";
 
-/** The longest a call may take, whatever the caller allows; in milliseconds. */
-const ceilingMs = 10_000;
 const pageSizeDefault = 50;
 
 /** AuditService as far as it is built; what is missing here answers UNIMPLEMENTED. */
 export function createAuditService(application: {
   readonly recordEvents: RecordEvents;
-  readonly readEvents: ReadEvents;
+  readonly readEvents: LoggedReads;
+  readonly readAccesses: ReadAccesses;
   readonly listHeads: ListHeads;
   readonly readProofs: ReadProofs;
 }): Partial<ServiceImpl<typeof AuditService>> {
-  const { recordEvents, readEvents, listHeads, readProofs } = application;
+  const { recordEvents, readEvents, readAccesses, listHeads, readProofs } = application;
   return {
     async recordEvents({ events }, context) {
       const sources = new Set(context.values.get(principalKey)?.sources);
@@ -35,23 +37,29 @@ export function createAuditService(application: {
     },
 
     async getEvent({ eventId }, context) {
-      return { event: toAuditedEvent(await readEvents.get(readerOf(context), eventId.toLowerCase())) };
+      return { event: toAuditedEvent(await readEvents.get(auditorOf(context), eventId.toLowerCase())) };
     },
 
     async listEvents(request, context) {
       const filter = readFilter(request.filter);
-      const { events, nextToken } = await readEvents.list(readerOf(context), filter, pageOf(request));
+      const { events, nextToken } = await readEvents.list(auditorOf(context), filter, pageOf(request));
       return { events: events.map(toAuditedEvent), nextPageToken: nextToken };
     },
 
+    async listAccesses(request, context) {
+      const filter = readAccessFilter(request.filter);
+      const { accesses, nextToken } = await readAccesses(auditorOf(context), filter, pageOf(request));
+      return { accesses: accesses.map(toAccessMessage), nextPageToken: nextToken };
+    },
+
     async listSubjectHeads(request, context) {
-      const { heads, nextToken } = await listHeads(readerOf(context), request.source, pageOf(request));
+      const { heads, nextToken } = await listHeads(auditorOf(context), request.source, pageOf(request));
       return { heads: heads.map(toHeadMessage), nextPageToken: nextToken };
     },
 
     async getCheckpoint(_, context) {
       const { note, sealedAtMicros, unsealedCount, verifierKeys } = await readProofs.checkpoint(
-        readerOf(context),
+        auditorOf(context),
       );
       return {
         checkpoint: note,
@@ -62,11 +70,11 @@ export function createAuditService(application: {
     },
 
     async getInclusionProof({ target, treeSize }, context) {
-      return readProofs.inclusion(readerOf(context), readLeaf(target), treeSize);
+      return readProofs.inclusion(auditorOf(context), readLeaf(target), treeSize);
     },
 
     async getConsistencyProof({ firstSize, secondSize }, context) {
-      return readProofs.consistency(readerOf(context), firstSize, secondSize);
+      return readProofs.consistency(auditorOf(context), firstSize, secondSize);
     },
   };
 }
@@ -80,10 +88,4 @@ function readLeaf(target: GetInclusionProofRequest["target"]): Leaf {
   return target.case === "eventId"
     ? { eventId: target.value.toLowerCase() }
     : { leafIndex: target.value ?? 0n };
-}
-
-function readerOf(context: HandlerContext): Reader {
-  const tenantId = context.values.get(principalKey)?.tenantId;
-  if (tenantId === undefined) throw new Error("a handler ran without a verified tenant");
-  return { tenantId, remainingMs: () => remainingMs(context, ceilingMs) };
 }

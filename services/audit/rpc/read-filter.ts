@@ -32,9 +32,13 @@ function readText(field: string, text: string): string | undefined {
 }
 
 function readTime(field: string, time: Timestamp | undefined): bigint | undefined {
-  if (!time) return undefined;
+  return time && toMicros(expectTime(field, time));
+}
+
+/** The same time. Fault INVALID_REQUEST when it is none: the schema's rules let some through. */
+export function expectTime(field: string, time: Timestamp): Timestamp {
   if (!isTimestamp(time)) throw invalid(field, "must be a time of the years 1 to 9999");
-  return toMicros(time);
+  return time;
 }
 
 function invalid(field: string, description: string): Fault<Reason> {

@@ -5,7 +5,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.ts";
-import type { Event } from "../../event/v1/event_pb.ts";
+import type { Actor, Event } from "../../event/v1/event_pb.ts";
 import { file_caseflow_event_v1_event } from "../../event/v1/event_pb.ts";
 import { file_caseflow_options_v1_authz } from "../../options/v1/authz_pb.ts";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
@@ -16,7 +16,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file caseflow/audit/v1/audit_service.proto.
  */
 export const file_caseflow_audit_v1_audit_service: GenFile = /*@__PURE__*/
-  fileDesc("CiVjYXNlZmxvdy9hdWRpdC92MS9hdWRpdF9zZXJ2aWNlLnByb3RvEhFjYXNlZmxvdy5hdWRpdC52MSI8ChNSZWNvcmRFdmVudHNSZXF1ZXN0EiUKBmV2ZW50cxgBIAMoDEIVukgSkgEPCAEQ9AMiCHoGEAEYgOADIkkKFFJlY29yZEV2ZW50c1Jlc3BvbnNlEjEKCG91dGNvbWVzGAEgAygLMh8uY2FzZWZsb3cuYXVkaXQudjEuRXZlbnRPdXRjb21lIqQBCgxFdmVudE91dGNvbWUSEAoIZXZlbnRfaWQYASABKAkSMwoHb3V0Y29tZRgCIAEoDjIiLmNhc2VmbG93LmF1ZGl0LnYxLkRlbGl2ZXJ5T3V0Y29tZRIOCgZyZWFzb24YAyABKAkSFwoKbGVhZl9pbmRleBgEIAEoBEgAiAEBEhUKDW5leHRfc2VxdWVuY2UYBSABKARCDQoLX2xlYWZfaW5kZXgi0AEKDEF1ZGl0ZWRFdmVudBITCgtldmVudF9ieXRlcxgBIAEoDBInCgVldmVudBgCIAEoCzIYLmNhc2VmbG93LmV2ZW50LnYxLkV2ZW50EhIKCmxlYWZfaW5kZXgYAyABKAQSDgoGZGlnZXN0GAQgASgMEi8KC3JlY2VpdmVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCglzZWFsZWRfYXQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIi0KD0dldEV2ZW50UmVxdWVzdBIaCghldmVudF9pZBgBIAEoCUIIukgFcgOwAQEiQgoQR2V0RXZlbnRSZXNwb25zZRIuCgVldmVudBgBIAEoCzIfLmNhc2VmbG93LmF1ZGl0LnYxLkF1ZGl0ZWRFdmVudCLuBQoLRXZlbnRGaWx0ZXISJQoHc3ViamVjdBgBIAEoCUIUukgRcg8YgAIyCl5bXlx4MDBdKiQSLQoIYWN0b3JfaWQYAiABKAlCG7pIGHIWMhReW1x4MjAtXHg3ZV17MCwxMjh9JBIxCgxvbl9iZWhhbGZfb2YYAyABKAlCG7pIGHIWMhReW1x4MjAtXHg3ZV17MCwxMjh9JBIpCgR0eXBlGAQgASgJQhu6SBhyFjIUXltceDIwLVx4N2VdezAsMTI4fSQSHwoKcmVxdWVzdF9pZBgFIAEoCUILukgI2AEBcgOwAQESMwoOY29ycmVsYXRpb25faWQYBiABKAlCG7pIGHIWMhReW1x4MjAtXHg3ZV17MCwxMjh9JBJECg1vY2N1cnJlZF9mcm9tGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIRukgOsgELIgcI/4LR/68HMgASRgoPb2NjdXJyZWRfYmVmb3JlGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIRukgOsgELIgcI/4LR/68HMgASKwoGc291cmNlGAkgASgJQhu6SBhyFjIUXltceDIwLVx4N2VdezAsMTI4fSQSRAoNcmVjb3JkZWRfZnJvbRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCEbpIDrIBCyIHCP+C0f+vBzIAEkYKD3JlY29yZGVkX2JlZm9yZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCEbpIDrIBCyIHCP+C0f+vBzIAEkQKDXJlY2VpdmVkX2Zyb20YDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQhG6SA6yAQsiBwj/gtH/rwcyABJGCg9yZWNlaXZlZF9iZWZvcmUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQhG6SA6yAQsiBwj/gtH/rwcyACJ+ChFMaXN0RXZlbnRzUmVxdWVzdBIbCglwYWdlX3NpemUYASABKA1CCLpIBSoDGPQDEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAIEi4KBmZpbHRlchgDIAEoCzIeLmNhc2VmbG93LmF1ZGl0LnYxLkV2ZW50RmlsdGVyIl4KEkxpc3RFdmVudHNSZXNwb25zZRIvCgZldmVudHMYASADKAsyHy5jYXNlZmxvdy5hdWRpdC52MS5BdWRpdGVkRXZlbnQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJImMKEVRhaWxFdmVudHNSZXF1ZXN0Eh4KDHJlc3VtZV90b2tlbhgBIAEoCUIIukgFcgMYgAgSLgoGZmlsdGVyGAIgASgLMh4uY2FzZWZsb3cuYXVkaXQudjEuRXZlbnRGaWx0ZXIiWgoSVGFpbEV2ZW50c1Jlc3BvbnNlEi4KBWV2ZW50GAEgASgLMh8uY2FzZWZsb3cuYXVkaXQudjEuQXVkaXRlZEV2ZW50EhQKDHJlc3VtZV90b2tlbhgCIAEoCSKAAQoTRXhwb3J0RXZlbnRzUmVxdWVzdBI5CgZmb3JtYXQYASABKA4yHy5jYXNlZmxvdy5hdWRpdC52MS5FeHBvcnRGb3JtYXRCCLpIBYIBAhABEi4KBmZpbHRlchgCIAEoCzIeLmNhc2VmbG93LmF1ZGl0LnYxLkV2ZW50RmlsdGVyIiQKFEV4cG9ydEV2ZW50c1Jlc3BvbnNlEgwKBGRhdGEYASABKAwiFgoUR2V0Q2hlY2twb2ludFJlcXVlc3QiiQEKFUdldENoZWNrcG9pbnRSZXNwb25zZRISCgpjaGVja3BvaW50GAEgASgJEi0KCXNlYWxlZF9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoOdW5zZWFsZWRfY291bnQYAyABKAQSFQoNdmVyaWZpZXJfa2V5cxgEIAMoCSJyChhHZXRJbmNsdXNpb25Qcm9vZlJlcXVlc3QSHAoIZXZlbnRfaWQYASABKAlCCLpIBXIDsAEBSAASFAoKbGVhZl9pbmRleBgCIAEoBEgAEhEKCXRyZWVfc2l6ZRgDIAEoBEIPCgZ0YXJnZXQSBbpIAggBImYKGUdldEluY2x1c2lvblByb29mUmVzcG9uc2USEgoKbGVhZl9pbmRleBgBIAEoBBIRCgl0cmVlX3NpemUYAiABKAQSDgoGaGFzaGVzGAMgAygMEhIKCmNoZWNrcG9pbnQYBCABKAkiTgoaR2V0Q29uc2lzdGVuY3lQcm9vZlJlcXVlc3QSGwoKZmlyc3Rfc2l6ZRgBIAEoBEIHukgEMgIoARITCgtzZWNvbmRfc2l6ZRgCIAEoBCJqChtHZXRDb25zaXN0ZW5jeVByb29mUmVzcG9uc2USEgoKZmlyc3Rfc2l6ZRgBIAEoBBITCgtzZWNvbmRfc2l6ZRgCIAEoBBIOCgZoYXNoZXMYAyADKAwSEgoKY2hlY2twb2ludBgEIAEoCSKBAQoXTGlzdFN1YmplY3RIZWFkc1JlcXVlc3QSGwoJcGFnZV9zaXplGAEgASgNQgi6SAUqAxj0AxIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiAEBIrCgZzb3VyY2UYAyABKAlCG7pIGHIWMhReW1x4MjAtXHg3ZV17MCwxMjh9JCJiChhMaXN0U3ViamVjdEhlYWRzUmVzcG9uc2USLQoFaGVhZHMYASADKAsyHi5jYXNlZmxvdy5hdWRpdC52MS5TdWJqZWN0SGVhZBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiWgoLU3ViamVjdEhlYWQSDgoGc291cmNlGAEgASgJEg8KB3N1YmplY3QYAiABKAkSFQoNbGFzdF9zZXF1ZW5jZRgDIAEoBBITCgtsYXN0X2RpZ2VzdBgEIAEoDCqzAQoPRGVsaXZlcnlPdXRjb21lEiAKHERFTElWRVJZX09VVENPTUVfVU5TUEVDSUZJRUQQABIcChhERUxJVkVSWV9PVVRDT01FX0FQUExJRUQQARIeChpERUxJVkVSWV9PVVRDT01FX0RVUExJQ0FURRACEiEKHURFTElWRVJZX09VVENPTUVfT1VUX09GX09SREVSEAMSHQoZREVMSVZFUllfT1VUQ09NRV9SRUpFQ1RFRBAEKn0KDEV4cG9ydEZvcm1hdBIdChlFWFBPUlRfRk9STUFUX1VOU1BFQ0lGSUVEEAASGAoURVhQT1JUX0ZPUk1BVF9OREpTT04QARIVChFFWFBPUlRfRk9STUFUX0NTVhACEh0KGUVYUE9SVF9GT1JNQVRfQ0xPVURFVkVOVFMQAzLMCAoMQXVkaXRTZXJ2aWNlEngKDFJlY29yZEV2ZW50cxImLmNhc2VmbG93LmF1ZGl0LnYxLlJlY29yZEV2ZW50c1JlcXVlc3QaJy5jYXNlZmxvdy5hdWRpdC52MS5SZWNvcmRFdmVudHNSZXNwb25zZSIXkAIC6rgYEAoMZXZlbnRfc291cmNlEAESZQoIR2V0RXZlbnQSIi5jYXNlZmxvdy5hdWRpdC52MS5HZXRFdmVudFJlcXVlc3QaIy5jYXNlZmxvdy5hdWRpdC52MS5HZXRFdmVudFJlc3BvbnNlIhCQAgHquBgJCgdhdWRpdG9yEmsKCkxpc3RFdmVudHMSJC5jYXNlZmxvdy5hdWRpdC52MS5MaXN0RXZlbnRzUmVxdWVzdBolLmNhc2VmbG93LmF1ZGl0LnYxLkxpc3RFdmVudHNSZXNwb25zZSIQkAIB6rgYCQoHYXVkaXRvchJtCgpUYWlsRXZlbnRzEiQuY2FzZWZsb3cuYXVkaXQudjEuVGFpbEV2ZW50c1JlcXVlc3QaJS5jYXNlZmxvdy5hdWRpdC52MS5UYWlsRXZlbnRzUmVzcG9uc2UiEJACAeq4GAkKB2F1ZGl0b3IwARJzCgxFeHBvcnRFdmVudHMSJi5jYXNlZmxvdy5hdWRpdC52MS5FeHBvcnRFdmVudHNSZXF1ZXN0GicuY2FzZWZsb3cuYXVkaXQudjEuRXhwb3J0RXZlbnRzUmVzcG9uc2UiEJACAeq4GAkKB2F1ZGl0b3IwARJ0Cg1HZXRDaGVja3BvaW50EicuY2FzZWZsb3cuYXVkaXQudjEuR2V0Q2hlY2twb2ludFJlcXVlc3QaKC5jYXNlZmxvdy5hdWRpdC52MS5HZXRDaGVja3BvaW50UmVzcG9uc2UiEJACAeq4GAkKB2F1ZGl0b3ISgAEKEUdldEluY2x1c2lvblByb29mEisuY2FzZWZsb3cuYXVkaXQudjEuR2V0SW5jbHVzaW9uUHJvb2ZSZXF1ZXN0GiwuY2FzZWZsb3cuYXVkaXQudjEuR2V0SW5jbHVzaW9uUHJvb2ZSZXNwb25zZSIQkAIB6rgYCQoHYXVkaXRvchKGAQoTR2V0Q29uc2lzdGVuY3lQcm9vZhItLmNhc2VmbG93LmF1ZGl0LnYxLkdldENvbnNpc3RlbmN5UHJvb2ZSZXF1ZXN0Gi4uY2FzZWZsb3cuYXVkaXQudjEuR2V0Q29uc2lzdGVuY3lQcm9vZlJlc3BvbnNlIhCQAgHquBgJCgdhdWRpdG9yEocBChBMaXN0U3ViamVjdEhlYWRzEiouY2FzZWZsb3cuYXVkaXQudjEuTGlzdFN1YmplY3RIZWFkc1JlcXVlc3QaKy5jYXNlZmxvdy5hdWRpdC52MS5MaXN0U3ViamVjdEhlYWRzUmVzcG9uc2UiGpACAeq4GBMKB2F1ZGl0b3IKCG9wZXJhdG9yYgZwcm90bzM", [file_buf_validate_validate, file_caseflow_event_v1_event, file_caseflow_options_v1_authz, file_google_protobuf_timestamp]);
+  fileDesc("CiVjYXNlZmxvdy9hdWRpdC92MS9hdWRpdF9zZXJ2aWNlLnByb3RvEhFjYXNlZmxvdy5hdWRpdC52MSI8ChNSZWNvcmRFdmVudHNSZXF1ZXN0EiUKBmV2ZW50cxgBIAMoDEIVukgSkgEPCAEQ9AMiCHoGEAEYgOADIkkKFFJlY29yZEV2ZW50c1Jlc3BvbnNlEjEKCG91dGNvbWVzGAEgAygLMh8uY2FzZWZsb3cuYXVkaXQudjEuRXZlbnRPdXRjb21lIqQBCgxFdmVudE91dGNvbWUSEAoIZXZlbnRfaWQYASABKAkSMwoHb3V0Y29tZRgCIAEoDjIiLmNhc2VmbG93LmF1ZGl0LnYxLkRlbGl2ZXJ5T3V0Y29tZRIOCgZyZWFzb24YAyABKAkSFwoKbGVhZl9pbmRleBgEIAEoBEgAiAEBEhUKDW5leHRfc2VxdWVuY2UYBSABKARCDQoLX2xlYWZfaW5kZXgi0AEKDEF1ZGl0ZWRFdmVudBITCgtldmVudF9ieXRlcxgBIAEoDBInCgVldmVudBgCIAEoCzIYLmNhc2VmbG93LmV2ZW50LnYxLkV2ZW50EhIKCmxlYWZfaW5kZXgYAyABKAQSDgoGZGlnZXN0GAQgASgMEi8KC3JlY2VpdmVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCglzZWFsZWRfYXQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIi0KD0dldEV2ZW50UmVxdWVzdBIaCghldmVudF9pZBgBIAEoCUIIukgFcgOwAQEiQgoQR2V0RXZlbnRSZXNwb25zZRIuCgVldmVudBgBIAEoCzIfLmNhc2VmbG93LmF1ZGl0LnYxLkF1ZGl0ZWRFdmVudCLuBQoLRXZlbnRGaWx0ZXISJQoHc3ViamVjdBgBIAEoCUIUukgRcg8YgAIyCl5bXlx4MDBdKiQSLQoIYWN0b3JfaWQYAiABKAlCG7pIGHIWMhReW1x4MjAtXHg3ZV17MCwxMjh9JBIxCgxvbl9iZWhhbGZfb2YYAyABKAlCG7pIGHIWMhReW1x4MjAtXHg3ZV17MCwxMjh9JBIpCgR0eXBlGAQgASgJQhu6SBhyFjIUXltceDIwLVx4N2VdezAsMTI4fSQSHwoKcmVxdWVzdF9pZBgFIAEoCUILukgI2AEBcgOwAQESMwoOY29ycmVsYXRpb25faWQYBiABKAlCG7pIGHIWMhReW1x4MjAtXHg3ZV17MCwxMjh9JBJECg1vY2N1cnJlZF9mcm9tGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIRukgOsgELIgcI/4LR/68HMgASRgoPb2NjdXJyZWRfYmVmb3JlGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIRukgOsgELIgcI/4LR/68HMgASKwoGc291cmNlGAkgASgJQhu6SBhyFjIUXltceDIwLVx4N2VdezAsMTI4fSQSRAoNcmVjb3JkZWRfZnJvbRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCEbpIDrIBCyIHCP+C0f+vBzIAEkYKD3JlY29yZGVkX2JlZm9yZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCEbpIDrIBCyIHCP+C0f+vBzIAEkQKDXJlY2VpdmVkX2Zyb20YDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQhG6SA6yAQsiBwj/gtH/rwcyABJGCg9yZWNlaXZlZF9iZWZvcmUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQhG6SA6yAQsiBwj/gtH/rwcyACJ+ChFMaXN0RXZlbnRzUmVxdWVzdBIbCglwYWdlX3NpemUYASABKA1CCLpIBSoDGPQDEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAIEi4KBmZpbHRlchgDIAEoCzIeLmNhc2VmbG93LmF1ZGl0LnYxLkV2ZW50RmlsdGVyIl4KEkxpc3RFdmVudHNSZXNwb25zZRIvCgZldmVudHMYASADKAsyHy5jYXNlZmxvdy5hdWRpdC52MS5BdWRpdGVkRXZlbnQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJImMKEVRhaWxFdmVudHNSZXF1ZXN0Eh4KDHJlc3VtZV90b2tlbhgBIAEoCUIIukgFcgMYgAgSLgoGZmlsdGVyGAIgASgLMh4uY2FzZWZsb3cuYXVkaXQudjEuRXZlbnRGaWx0ZXIiWgoSVGFpbEV2ZW50c1Jlc3BvbnNlEi4KBWV2ZW50GAEgASgLMh8uY2FzZWZsb3cuYXVkaXQudjEuQXVkaXRlZEV2ZW50EhQKDHJlc3VtZV90b2tlbhgCIAEoCSKAAQoTRXhwb3J0RXZlbnRzUmVxdWVzdBI5CgZmb3JtYXQYASABKA4yHy5jYXNlZmxvdy5hdWRpdC52MS5FeHBvcnRGb3JtYXRCCLpIBYIBAhABEi4KBmZpbHRlchgCIAEoCzIeLmNhc2VmbG93LmF1ZGl0LnYxLkV2ZW50RmlsdGVyIiQKFEV4cG9ydEV2ZW50c1Jlc3BvbnNlEgwKBGRhdGEYASABKAwi/gEKDEFjY2Vzc0ZpbHRlchIxCgxwcmluY2lwYWxfaWQYASABKAlCG7pIGHIWMhReW1x4MjAtXHg3ZV17MCwxMjh9JBI5CgZtZXRob2QYAiABKA4yHy5jYXNlZmxvdy5hdWRpdC52MS5BY2Nlc3NNZXRob2RCCLpIBYIBAhABEj4KB2F0X2Zyb20YAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQhG6SA6yAQsiBwj/gtH/rwcyABJACglhdF9iZWZvcmUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQhG6SA6yAQsiBwj/gtH/rwcyACKBAQoTTGlzdEFjY2Vzc2VzUmVxdWVzdBIbCglwYWdlX3NpemUYASABKA1CCLpIBSoDGPQDEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAIEi8KBmZpbHRlchgDIAEoCzIfLmNhc2VmbG93LmF1ZGl0LnYxLkFjY2Vzc0ZpbHRlciJcChRMaXN0QWNjZXNzZXNSZXNwb25zZRIrCghhY2Nlc3NlcxgBIAMoCzIZLmNhc2VmbG93LmF1ZGl0LnYxLkFjY2VzcxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkizwIKBkFjY2VzcxIRCglhY2Nlc3NfaWQYASABKAkSJgoCYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEisKCXByaW5jaXBhbBgDIAEoCzIYLmNhc2VmbG93LmV2ZW50LnYxLkFjdG9yEi8KBm1ldGhvZBgEIAEoDjIfLmNhc2VmbG93LmF1ZGl0LnYxLkFjY2Vzc01ldGhvZBIOCgZmaWx0ZXIYBSABKAkSDwoHb3V0Y29tZRgGIAEoCRITCgtnaXZlbl9jb3VudBgHIAEoBBIdChBmaXJzdF9sZWFmX2luZGV4GAggASgESACIAQESHAoPbGFzdF9sZWFmX2luZGV4GAkgASgESAGIAQESEAoIYmVndW5fYnkYCiABKAlCEwoRX2ZpcnN0X2xlYWZfaW5kZXhCEgoQX2xhc3RfbGVhZl9pbmRleCIWChRHZXRDaGVja3BvaW50UmVxdWVzdCKJAQoVR2V0Q2hlY2twb2ludFJlc3BvbnNlEhIKCmNoZWNrcG9pbnQYASABKAkSLQoJc2VhbGVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg51bnNlYWxlZF9jb3VudBgDIAEoBBIVCg12ZXJpZmllcl9rZXlzGAQgAygJInIKGEdldEluY2x1c2lvblByb29mUmVxdWVzdBIcCghldmVudF9pZBgBIAEoCUIIukgFcgOwAQFIABIUCgpsZWFmX2luZGV4GAIgASgESAASEQoJdHJlZV9zaXplGAMgASgEQg8KBnRhcmdldBIFukgCCAEiZgoZR2V0SW5jbHVzaW9uUHJvb2ZSZXNwb25zZRISCgpsZWFmX2luZGV4GAEgASgEEhEKCXRyZWVfc2l6ZRgCIAEoBBIOCgZoYXNoZXMYAyADKAwSEgoKY2hlY2twb2ludBgEIAEoCSJOChpHZXRDb25zaXN0ZW5jeVByb29mUmVxdWVzdBIbCgpmaXJzdF9zaXplGAEgASgEQge6SAQyAigBEhMKC3NlY29uZF9zaXplGAIgASgEImoKG0dldENvbnNpc3RlbmN5UHJvb2ZSZXNwb25zZRISCgpmaXJzdF9zaXplGAEgASgEEhMKC3NlY29uZF9zaXplGAIgASgEEg4KBmhhc2hlcxgDIAMoDBISCgpjaGVja3BvaW50GAQgASgJIoEBChdMaXN0U3ViamVjdEhlYWRzUmVxdWVzdBIbCglwYWdlX3NpemUYASABKA1CCLpIBSoDGPQDEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAQEisKBnNvdXJjZRgDIAEoCUIbukgYchYyFF5bXHgyMC1ceDdlXXswLDEyOH0kImIKGExpc3RTdWJqZWN0SGVhZHNSZXNwb25zZRItCgVoZWFkcxgBIAMoCzIeLmNhc2VmbG93LmF1ZGl0LnYxLlN1YmplY3RIZWFkEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJaCgtTdWJqZWN0SGVhZBIOCgZzb3VyY2UYASABKAkSDwoHc3ViamVjdBgCIAEoCRIVCg1sYXN0X3NlcXVlbmNlGAMgASgEEhMKC2xhc3RfZGlnZXN0GAQgASgMKrMBCg9EZWxpdmVyeU91dGNvbWUSIAocREVMSVZFUllfT1VUQ09NRV9VTlNQRUNJRklFRBAAEhwKGERFTElWRVJZX09VVENPTUVfQVBQTElFRBABEh4KGkRFTElWRVJZX09VVENPTUVfRFVQTElDQVRFEAISIQodREVMSVZFUllfT1VUQ09NRV9PVVRfT0ZfT1JERVIQAxIdChlERUxJVkVSWV9PVVRDT01FX1JFSkVDVEVEEAQqfQoMRXhwb3J0Rm9ybWF0Eh0KGUVYUE9SVF9GT1JNQVRfVU5TUEVDSUZJRUQQABIYChRFWFBPUlRfRk9STUFUX05ESlNPThABEhUKEUVYUE9SVF9GT1JNQVRfQ1NWEAISHQoZRVhQT1JUX0ZPUk1BVF9DTE9VREVWRU5UUxADKsoBCgxBY2Nlc3NNZXRob2QSHQoZQUNDRVNTX01FVEhPRF9VTlNQRUNJRklFRBAAEhsKF0FDQ0VTU19NRVRIT0RfR0VUX0VWRU5UEAESHQoZQUNDRVNTX01FVEhPRF9MSVNUX0VWRU5UUxACEh0KGUFDQ0VTU19NRVRIT0RfVEFJTF9FVkVOVFMQAxIfChtBQ0NFU1NfTUVUSE9EX0VYUE9SVF9FVkVOVFMQBBIfChtBQ0NFU1NfTUVUSE9EX0xJU1RfQUNDRVNTRVMQBTK/CQoMQXVkaXRTZXJ2aWNlEngKDFJlY29yZEV2ZW50cxImLmNhc2VmbG93LmF1ZGl0LnYxLlJlY29yZEV2ZW50c1JlcXVlc3QaJy5jYXNlZmxvdy5hdWRpdC52MS5SZWNvcmRFdmVudHNSZXNwb25zZSIXkAIC6rgYEAoMZXZlbnRfc291cmNlEAESZQoIR2V0RXZlbnQSIi5jYXNlZmxvdy5hdWRpdC52MS5HZXRFdmVudFJlcXVlc3QaIy5jYXNlZmxvdy5hdWRpdC52MS5HZXRFdmVudFJlc3BvbnNlIhCQAgHquBgJCgdhdWRpdG9yEmsKCkxpc3RFdmVudHMSJC5jYXNlZmxvdy5hdWRpdC52MS5MaXN0RXZlbnRzUmVxdWVzdBolLmNhc2VmbG93LmF1ZGl0LnYxLkxpc3RFdmVudHNSZXNwb25zZSIQkAIB6rgYCQoHYXVkaXRvchJtCgpUYWlsRXZlbnRzEiQuY2FzZWZsb3cuYXVkaXQudjEuVGFpbEV2ZW50c1JlcXVlc3QaJS5jYXNlZmxvdy5hdWRpdC52MS5UYWlsRXZlbnRzUmVzcG9uc2UiEJACAeq4GAkKB2F1ZGl0b3IwARJzCgxFeHBvcnRFdmVudHMSJi5jYXNlZmxvdy5hdWRpdC52MS5FeHBvcnRFdmVudHNSZXF1ZXN0GicuY2FzZWZsb3cuYXVkaXQudjEuRXhwb3J0RXZlbnRzUmVzcG9uc2UiEJACAeq4GAkKB2F1ZGl0b3IwARJxCgxMaXN0QWNjZXNzZXMSJi5jYXNlZmxvdy5hdWRpdC52MS5MaXN0QWNjZXNzZXNSZXF1ZXN0GicuY2FzZWZsb3cuYXVkaXQudjEuTGlzdEFjY2Vzc2VzUmVzcG9uc2UiEJACAeq4GAkKB2F1ZGl0b3ISdAoNR2V0Q2hlY2twb2ludBInLmNhc2VmbG93LmF1ZGl0LnYxLkdldENoZWNrcG9pbnRSZXF1ZXN0GiguY2FzZWZsb3cuYXVkaXQudjEuR2V0Q2hlY2twb2ludFJlc3BvbnNlIhCQAgHquBgJCgdhdWRpdG9yEoABChFHZXRJbmNsdXNpb25Qcm9vZhIrLmNhc2VmbG93LmF1ZGl0LnYxLkdldEluY2x1c2lvblByb29mUmVxdWVzdBosLmNhc2VmbG93LmF1ZGl0LnYxLkdldEluY2x1c2lvblByb29mUmVzcG9uc2UiEJACAeq4GAkKB2F1ZGl0b3IShgEKE0dldENvbnNpc3RlbmN5UHJvb2YSLS5jYXNlZmxvdy5hdWRpdC52MS5HZXRDb25zaXN0ZW5jeVByb29mUmVxdWVzdBouLmNhc2VmbG93LmF1ZGl0LnYxLkdldENvbnNpc3RlbmN5UHJvb2ZSZXNwb25zZSIQkAIB6rgYCQoHYXVkaXRvchKHAQoQTGlzdFN1YmplY3RIZWFkcxIqLmNhc2VmbG93LmF1ZGl0LnYxLkxpc3RTdWJqZWN0SGVhZHNSZXF1ZXN0GisuY2FzZWZsb3cuYXVkaXQudjEuTGlzdFN1YmplY3RIZWFkc1Jlc3BvbnNlIhqQAgHquBgTCgdhdWRpdG9yCghvcGVyYXRvcmIGcHJvdG8z", [file_buf_validate_validate, file_caseflow_event_v1_event, file_caseflow_options_v1_authz, file_google_protobuf_timestamp]);
 
 /**
  * Request of RecordEvents.
@@ -483,6 +483,198 @@ export const ExportEventsResponseSchema: GenMessage<ExportEventsResponse> = /*@_
   messageDesc(file_caseflow_audit_v1_audit_service, 12);
 
 /**
+ * Which accesses are meant. Conditions that are given must all hold.
+ *
+ * @generated from message caseflow.audit.v1.AccessFilter
+ */
+export type AccessFilter = Message<"caseflow.audit.v1.AccessFilter"> & {
+  /**
+   * Only this principal's, whomever it acted for; at most 128 characters. Empty: all.
+   *
+   * @generated from field: string principal_id = 1;
+   */
+  principalId: string;
+
+  /**
+   * Only by this method. UNSPECIFIED: all.
+   *
+   * @generated from field: caseflow.audit.v1.AccessMethod method = 2;
+   */
+  method: AccessMethod;
+
+  /**
+   * Only at or after this time. Absent: from the first. Years 1970 to 9999.
+   *
+   * @generated from field: google.protobuf.Timestamp at_from = 3;
+   */
+  atFrom?: Timestamp | undefined;
+
+  /**
+   * Only before this time. Absent: up to the last. Years 1970 to 9999.
+   *
+   * @generated from field: google.protobuf.Timestamp at_before = 4;
+   */
+  atBefore?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message caseflow.audit.v1.AccessFilter.
+ * Use `create(AccessFilterSchema)` to create a new message.
+ */
+export const AccessFilterSchema: GenMessage<AccessFilter> = /*@__PURE__*/
+  messageDesc(file_caseflow_audit_v1_audit_service, 13);
+
+/**
+ * Request of ListAccesses.
+ *
+ * @generated from message caseflow.audit.v1.ListAccessesRequest
+ */
+export type ListAccessesRequest = Message<"caseflow.audit.v1.ListAccessesRequest"> & {
+  /**
+   * How many to give at most, up to 500. 0: 50.
+   *
+   * @generated from field: uint32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * Where to go on: `next_page_token` of the page before, same query. Empty: from the newest.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+
+  /**
+   * Which accesses. Absent: all.
+   *
+   * @generated from field: caseflow.audit.v1.AccessFilter filter = 3;
+   */
+  filter?: AccessFilter | undefined;
+};
+
+/**
+ * Describes the message caseflow.audit.v1.ListAccessesRequest.
+ * Use `create(ListAccessesRequestSchema)` to create a new message.
+ */
+export const ListAccessesRequestSchema: GenMessage<ListAccessesRequest> = /*@__PURE__*/
+  messageDesc(file_caseflow_audit_v1_audit_service, 14);
+
+/**
+ * Answer of ListAccesses.
+ *
+ * @generated from message caseflow.audit.v1.ListAccessesResponse
+ */
+export type ListAccessesResponse = Message<"caseflow.audit.v1.ListAccessesResponse"> & {
+  /**
+   * By id, descending, which is newest first but for clocks of replicas that differ. At most `page_size`; below 4 MiB, since none is
+   * larger than 8 KiB.
+   *
+   * @generated from field: repeated caseflow.audit.v1.Access accesses = 1;
+   */
+  accesses: Access[];
+
+  /**
+   * Where the next page starts; at most 1,024 characters. Empty: this was the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message caseflow.audit.v1.ListAccessesResponse.
+ * Use `create(ListAccessesResponseSchema)` to create a new message.
+ */
+export const ListAccessesResponseSchema: GenMessage<ListAccessesResponse> = /*@__PURE__*/
+  messageDesc(file_caseflow_audit_v1_audit_service, 15);
+
+/**
+ * One reading of audit data; of a stream, its beginning or its end.
+ *
+ * @generated from message caseflow.audit.v1.Access
+ */
+export type Access = Message<"caseflow.audit.v1.Access"> & {
+  /**
+   * UUIDv7 of the millisecond in `at`.
+   *
+   * @generated from field: string access_id = 1;
+   */
+  accessId: string;
+
+  /**
+   * When, by the service's clock, in whole milliseconds. Always present.
+   *
+   * @generated from field: google.protobuf.Timestamp at = 2;
+   */
+  at?: Timestamp | undefined;
+
+  /**
+   * Who, from the verified token. Always present.
+   *
+   * @generated from field: caseflow.event.v1.Actor principal = 3;
+   */
+  principal?: Actor | undefined;
+
+  /**
+   * By which method.
+   *
+   * @generated from field: caseflow.audit.v1.AccessMethod method = 4;
+   */
+  method: AccessMethod;
+
+  /**
+   * What was asked for: JSON without spaces and with sorted keys, of the request's `filter`, or `{"eventId":…}` of GetEvent. `{}`: all.
+   * At most 4,096 characters.
+   *
+   * @generated from field: string filter = 5;
+   */
+  filter: string;
+
+  /**
+   * `OK`; `BEGUN` where a stream begins; at a stream's end `CANCELED` when its caller left; `INTERNAL`; or else the reason for which
+   * nothing (more) was given, as in `caseflow.options.v1.ErrorReason`. A stream without an end is still open, or its process was killed.
+   *
+   * @generated from field: string outcome = 6;
+   */
+  outcome: string;
+
+  /**
+   * How many events were given; of ListAccesses, how many accesses. 0 where a stream begins.
+   *
+   * @generated from field: uint64 given_count = 7;
+   */
+  givenCount: bigint;
+
+  /**
+   * Leaf index of the first event that was given. Absent where there was none.
+   *
+   * @generated from field: optional uint64 first_leaf_index = 8;
+   */
+  firstLeafIndex?: bigint | undefined;
+
+  /**
+   * Leaf index of the last event that was given. Absent where there was none.
+   *
+   * @generated from field: optional uint64 last_leaf_index = 9;
+   */
+  lastLeafIndex?: bigint | undefined;
+
+  /**
+   * Of the end of a stream: `access_id` of its beginning. Else empty.
+   *
+   * @generated from field: string begun_by = 10;
+   */
+  begunBy: string;
+};
+
+/**
+ * Describes the message caseflow.audit.v1.Access.
+ * Use `create(AccessSchema)` to create a new message.
+ */
+export const AccessSchema: GenMessage<Access> = /*@__PURE__*/
+  messageDesc(file_caseflow_audit_v1_audit_service, 16);
+
+/**
  * Request of GetCheckpoint.
  *
  * @generated from message caseflow.audit.v1.GetCheckpointRequest
@@ -495,7 +687,7 @@ export type GetCheckpointRequest = Message<"caseflow.audit.v1.GetCheckpointReque
  * Use `create(GetCheckpointRequestSchema)` to create a new message.
  */
 export const GetCheckpointRequestSchema: GenMessage<GetCheckpointRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_audit_v1_audit_service, 13);
+  messageDesc(file_caseflow_audit_v1_audit_service, 17);
 
 /**
  * Answer of GetCheckpoint.
@@ -539,7 +731,7 @@ export type GetCheckpointResponse = Message<"caseflow.audit.v1.GetCheckpointResp
  * Use `create(GetCheckpointResponseSchema)` to create a new message.
  */
 export const GetCheckpointResponseSchema: GenMessage<GetCheckpointResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_audit_v1_audit_service, 14);
+  messageDesc(file_caseflow_audit_v1_audit_service, 18);
 
 /**
  * Request of GetInclusionProof.
@@ -583,7 +775,7 @@ export type GetInclusionProofRequest = Message<"caseflow.audit.v1.GetInclusionPr
  * Use `create(GetInclusionProofRequestSchema)` to create a new message.
  */
 export const GetInclusionProofRequestSchema: GenMessage<GetInclusionProofRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_audit_v1_audit_service, 15);
+  messageDesc(file_caseflow_audit_v1_audit_service, 19);
 
 /**
  * Answer of GetInclusionProof.
@@ -625,7 +817,7 @@ export type GetInclusionProofResponse = Message<"caseflow.audit.v1.GetInclusionP
  * Use `create(GetInclusionProofResponseSchema)` to create a new message.
  */
 export const GetInclusionProofResponseSchema: GenMessage<GetInclusionProofResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_audit_v1_audit_service, 16);
+  messageDesc(file_caseflow_audit_v1_audit_service, 20);
 
 /**
  * Request of GetConsistencyProof.
@@ -653,7 +845,7 @@ export type GetConsistencyProofRequest = Message<"caseflow.audit.v1.GetConsisten
  * Use `create(GetConsistencyProofRequestSchema)` to create a new message.
  */
 export const GetConsistencyProofRequestSchema: GenMessage<GetConsistencyProofRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_audit_v1_audit_service, 17);
+  messageDesc(file_caseflow_audit_v1_audit_service, 21);
 
 /**
  * Answer of GetConsistencyProof.
@@ -695,7 +887,7 @@ export type GetConsistencyProofResponse = Message<"caseflow.audit.v1.GetConsiste
  * Use `create(GetConsistencyProofResponseSchema)` to create a new message.
  */
 export const GetConsistencyProofResponseSchema: GenMessage<GetConsistencyProofResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_audit_v1_audit_service, 18);
+  messageDesc(file_caseflow_audit_v1_audit_service, 22);
 
 /**
  * Request of ListSubjectHeads.
@@ -730,7 +922,7 @@ export type ListSubjectHeadsRequest = Message<"caseflow.audit.v1.ListSubjectHead
  * Use `create(ListSubjectHeadsRequestSchema)` to create a new message.
  */
 export const ListSubjectHeadsRequestSchema: GenMessage<ListSubjectHeadsRequest> = /*@__PURE__*/
-  messageDesc(file_caseflow_audit_v1_audit_service, 19);
+  messageDesc(file_caseflow_audit_v1_audit_service, 23);
 
 /**
  * Answer of ListSubjectHeads.
@@ -759,7 +951,7 @@ export type ListSubjectHeadsResponse = Message<"caseflow.audit.v1.ListSubjectHea
  * Use `create(ListSubjectHeadsResponseSchema)` to create a new message.
  */
 export const ListSubjectHeadsResponseSchema: GenMessage<ListSubjectHeadsResponse> = /*@__PURE__*/
-  messageDesc(file_caseflow_audit_v1_audit_service, 20);
+  messageDesc(file_caseflow_audit_v1_audit_service, 24);
 
 /**
  * How far one subject's history has come.
@@ -801,7 +993,7 @@ export type SubjectHead = Message<"caseflow.audit.v1.SubjectHead"> & {
  * Use `create(SubjectHeadSchema)` to create a new message.
  */
 export const SubjectHeadSchema: GenMessage<SubjectHead> = /*@__PURE__*/
-  messageDesc(file_caseflow_audit_v1_audit_service, 21);
+  messageDesc(file_caseflow_audit_v1_audit_service, 25);
 
 /**
  * What became of one event of a batch.
@@ -907,7 +1099,73 @@ export const ExportFormatSchema: GenEnum<ExportFormat> = /*@__PURE__*/
   enumDesc(file_caseflow_audit_v1_audit_service, 1);
 
 /**
+ * The methods that leave an access in the access log.
+ *
+ * @generated from enum caseflow.audit.v1.AccessMethod
+ */
+export const AccessMethod = {
+  /**
+   * In a filter: all of them. In an access: one that this release does not know.
+   *
+   * @generated from enum value: ACCESS_METHOD_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * GetEvent.
+   *
+   * @generated from enum value: ACCESS_METHOD_GET_EVENT = 1;
+   */
+  GET_EVENT: 1,
+
+  /**
+   * ListEvents.
+   *
+   * @generated from enum value: ACCESS_METHOD_LIST_EVENTS = 2;
+   */
+  LIST_EVENTS: 2,
+
+  /**
+   * TailEvents.
+   *
+   * @generated from enum value: ACCESS_METHOD_TAIL_EVENTS = 3;
+   */
+  TAIL_EVENTS: 3,
+
+  /**
+   * ExportEvents.
+   *
+   * @generated from enum value: ACCESS_METHOD_EXPORT_EVENTS = 4;
+   */
+  EXPORT_EVENTS: 4,
+
+  /**
+   * ListAccesses.
+   *
+   * @generated from enum value: ACCESS_METHOD_LIST_ACCESSES = 5;
+   */
+  LIST_ACCESSES: 5,
+} as const;
+
+/**
+ * The methods that leave an access in the access log.
+ *
+ * @generated from enum caseflow.audit.v1.AccessMethod
+ */
+export type AccessMethod = (typeof AccessMethod)[keyof typeof AccessMethod] | UnknownEnum;
+
+/**
+ * Describes the enum caseflow.audit.v1.AccessMethod.
+ */
+export const AccessMethodSchema: GenEnum<AccessMethod> = /*@__PURE__*/
+  enumDesc(file_caseflow_audit_v1_audit_service, 2);
+
+/**
  * Keeps events of any source, each tenant's in a log of its own, for ever and as they came. It knows nothing of what they are about.
+ *
+ * Whoever is given events is in the tenant's access log before they are given. The methods that give them have no side effects all
+ * the same: the log tells of readings that took place, a call that is repeated is another reading, and nothing that anybody
+ * reads here or writes depends on how often.
  *
  * @generated from service caseflow.audit.v1.AuditService
  */
@@ -962,6 +1220,16 @@ export const AuditService: GenService<{
     methodKind: "server_streaming";
     input: typeof ExportEventsRequestSchema;
     output: typeof ExportEventsResponseSchema;
+  },
+  /**
+   * Lists who read the tenant's events, newest first, page by page. That is an access, too: in the list from the next call on.
+   *
+   * @generated from rpc caseflow.audit.v1.AuditService.ListAccesses
+   */
+  listAccesses: {
+    methodKind: "unary";
+    input: typeof ListAccessesRequestSchema;
+    output: typeof ListAccessesResponseSchema;
   },
   /**
    * Reads the newest signed checkpoint of the tenant's log. CHECKPOINT_NOT_FOUND before there is one: an empty log is not signed.
