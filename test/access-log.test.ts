@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { AuditClient } from "#libs/client/audit-client.ts";
+import { createAuditClient, type AuditClient } from "#libs/client/audit-client.ts";
 import { AccessMethod, type Access } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { ActorKind } from "#libs/gen/caseflow/event/v1/event_pb.ts";
 import { makePageToken } from "#libs/page-token/page-token.ts";
@@ -8,7 +8,10 @@ import { startAuditService, type AuditServiceFixture } from "./support/audit-ser
 import { makeEvent, type TestEvent } from "./support/events.ts";
 import { expectNoLeaks } from "./support/leak-check.ts";
 import { refusalOf } from "./support/reason-of.ts";
+import { startServiceProcess } from "./support/service-process.ts";
 import { openSuperuser } from "./support/superuser.ts";
+import { leavesOf, openTail, startTail } from "./support/tailer.ts";
+import { waitUntil } from "./support/wait-until.ts";
 
 expectNoLeaks();
 
@@ -119,10 +122,83 @@ test("where the access cannot be written, nothing is given", async () => {
     auditor.getEvent({ eventId: randomUUID() }),
     auditor.listEvents({}),
     auditor.listAccesses({}),
+    drain(auditor.tailEvents({})),
   ];
   expect(await Promise.all(calls.map(refusalOf))).toEqual(calls.map(() => "Internal (no reason)"));
   await superuser.query("GRANT INSERT ON access_log TO audit_app");
   expect(await refusalOf(auditor.getEvent({ eventId: event.eventId }))).toBe("accepted");
+});
+
+async function drain(messages: AsyncIterable<unknown>): Promise<void> {
+  for await (const _ of messages);
+}
+
+/** The rows of the tenant's streams, in the order in which they were written. */
+async function streamRowsOf(tenant: string): Promise<readonly Access[]> {
+  const accesses = await accessesOf(tenant);
+  return accesses.filter(({ method }) => method === AccessMethod.TAIL_EVENTS).toReversed();
+}
+
+test("a stream is in the log before its first message, and at its end with what was given, and why it ended", async () => {
+  const { tenant } = await newTenant(2);
+  const auditor = await audit.auditor(tenant);
+  await using tail = await openTail(auditor, { filter: { actorId: "ada" } });
+  const begun = await streamRowsOf(tenant);
+  expect(begun).toMatchObject([
+    {
+      outcome: "BEGUN",
+      givenCount: 0n,
+      begunBy: "",
+      filter: `{"actorId":"ada"}`,
+      principal: { id: "auditor" },
+    },
+  ]);
+  const more = Array.from({ length: 3 }, () => makeEvent({ tenantId: tenant }));
+  await source.recordEvents({ events: more.map(({ bytes }) => bytes) });
+  await tail.until((messages) => leavesOf({ messages }).length === 3);
+  expect(await streamRowsOf(tenant)).toEqual(begun);
+  await tail.cut();
+  await waitUntil(async () => (await streamRowsOf(tenant)).length > 1);
+  const end = {
+    ...{ outcome: "CANCELED", givenCount: 3n, firstLeafIndex: 2n, lastLeafIndex: 4n },
+    ...{ begunBy: begun[0]!.accessId, filter: `{"actorId":"ada"}` },
+  };
+  expect((await streamRowsOf(tenant)).slice(1)).toMatchObject([end]);
+});
+
+test("a stream that was refused, or that ends with its token, is in the log with the reason; one too many is not", async () => {
+  let nowMs = Date.now();
+  await using own = await startAuditService({
+    ...{ issuer: audit.issuer, database: audit.database },
+    ...{ now: () => new Date(nowMs), limits: { streamsMax: 1, pollMs: 20 } },
+  });
+  const { tenant } = await newTenant(1);
+  const auditor = await own.auditor(tenant);
+  expect(await startTail(auditor, { resumeToken: "x" }).ended).toBe("InvalidArgument PAGE_TOKEN_INVALID");
+  await using tail = await openTail(auditor);
+  expect(await startTail(auditor).ended).toBe("ResourceExhausted RATE_LIMITED");
+  nowMs += 3_600_000;
+  await tail.ended;
+  await waitUntil(async () => (await streamRowsOf(tenant)).length > 1);
+  const rows = await streamRowsOf(tenant);
+  expect(rows.map(({ outcome }) => outcome)).toEqual(["BEGUN", "UNAUTHENTICATED"]);
+});
+
+test("of a stream whose process was killed the beginning stays, and no end", async () => {
+  const { tenant } = await newTenant(1);
+  await using own = await startServiceProcess("services/audit/main.ts", {
+    ...{ AUDIT_PORT: "0", AUDIT_METRICS_PORT: "0", AUDIT_DATABASE_URL: audit.database.appUrl },
+    ...{ CASEFLOW_JWKS: audit.issuer.jwks, CASEFLOW_JWT_ISSUER: audit.issuer.issuer },
+    CASEFLOW_JWT_AUDIENCE: audit.issuer.audience,
+  });
+  const token = await audit.issuer.token({ tenant, sub: "auditor", roles: ["auditor"] });
+  await using auditor = createAuditClient({ url: own.url, token });
+  await using tail = await openTail(auditor);
+  await source.recordEvents({ events: [makeEvent({ tenantId: tenant }).bytes] });
+  await tail.until((messages) => leavesOf({ messages }).length === 1);
+  await own.end("SIGKILL");
+  await tail.ended;
+  expect((await streamRowsOf(tenant)).map(({ outcome }) => outcome)).toEqual(["BEGUN"]);
 });
 
 test("accesses are listed newest first, each once, and a look into the log is in it from the next look on", async () => {

@@ -80,7 +80,6 @@ async function drain(messages: AsyncIterable<unknown>): Promise<void> {
 }
 
 const unbuilt: readonly [string, (client: AuditClient) => Promise<unknown>][] = [
-  ["TailEvents", (client) => drain(client.tailEvents({}))],
   ["ExportEvents", (client) => drain(client.exportEvents({}))],
 ];
 

@@ -5,6 +5,7 @@ import { findLogHead, listSignedLogs, listVerifierKeys } from "#services/audit/s
 import { findEvent } from "#services/audit/store/events.ts";
 import { keyLookups } from "#services/audit/store/key-lookups.ts";
 import { listEvents } from "#services/audit/store/list-events.ts";
+import { readLeafDigest, readLogEnd } from "#services/audit/store/log-end.ts";
 import { lockLog, saveLog } from "#services/audit/store/logs.ts";
 import { readOpenLeaves, readOpenRoots } from "#services/audit/store/open-tiles.ts";
 import { findTile, insertTiles, listLeafHashes, listTileRoots } from "#services/audit/store/tiles.ts";
@@ -44,6 +45,8 @@ const statements: readonly (readonly [string, "audit_app" | "audit_signer", Effo
   ["a log's head", "audit_app", oneEffort, findLogHead],
   ["a log's head, for the signer", "audit_signer", oneEffort, findLogHead],
   ["keys", "audit_app", oneEffort, listVerifierKeys],
+  ["a log's end", "audit_app", oneEffort, readLogEnd],
+  ["a leaf's digest", "audit_app", oneEffort, (tenant) => readLeafDigest(tenant, 7n)],
   ["a full tile", "audit_app", oneEffort, (tenant) => findTile(tenant, 0, 0)],
   ["a full tile, for the signer", "audit_signer", oneEffort, (tenant) => findTile(tenant, 0, 0)],
   [

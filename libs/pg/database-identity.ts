@@ -18,3 +18,8 @@ export const readDatabaseIdentity: Statement = {
   text: `SELECT ${databaseIdentity} AS identity`,
   values: [],
 };
+
+/** The columns of `readDatabaseIdentity`. */
+export interface IdentityRow {
+  readonly identity: string;
+}

@@ -6,12 +6,15 @@ import { runService } from "#libs/service/run-service.ts";
 import { serve } from "#libs/service/serve.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import { createAccessLog } from "./application/access-log.ts";
+import { createAppendFeed } from "./application/append-feed.ts";
+import { createCheckEvent } from "./application/check-event.ts";
 import { createLoggedReads } from "./application/logged-reads.ts";
 import { createReadAccesses } from "./application/read-accesses.ts";
 import { createReadEvents } from "./application/read-events.ts";
 import { createListHeads } from "./application/list-heads.ts";
 import { createReadProofs } from "./application/read-proofs.ts";
 import { createRecordEvents } from "./application/record-events.ts";
+import { createTailEvents, type TailLimits } from "./application/tail-events.ts";
 import { readConfig, type Config } from "./config.ts";
 import { createAuditService } from "./rpc/audit-service.ts";
 import { pageWeight } from "./rpc/messages.ts";
@@ -27,6 +30,8 @@ const writeMaxBytes = 8 * 1024 * 1024;
 const connectTimeoutMs = 5_000;
 /** What is done of a tree by then stays, and the signer comes again. */
 const catchUpMs = 10_000;
+/** A tail holds a connection of the pool only while it looks. */
+const tailLimits = { pollMs: 1_000, tokenEveryMs: 15_000, streamsMax: 200, streamsPerTenantMax: 50 };
 
 export interface AuditServiceProcess extends AsyncDisposable {
   readonly url: string;
@@ -39,6 +44,7 @@ export async function start(
   release: Release,
   log: Log,
   now = () => new Date(),
+  limits: Partial<TailLimits> = {},
 ): Promise<AuditServiceProcess> {
   await using opened = new AsyncDisposableStack();
   const pool = opened.use(
@@ -60,12 +66,28 @@ export async function start(
         log,
       }),
     );
-  const onAppended = (tenantId: string) => signer?.wake(tenantId);
+  const appends = createAppendFeed();
+  const onAppended = (tenantId: string): void => {
+    signer?.wake(tenantId);
+    appends.tell(tenantId);
+  };
   const accessLog = createAccessLog(pool, now, log);
+  const checkEvent = createCheckEvent(log);
+  const tailing = {
+    pool,
+    now,
+    appends,
+    accessLog,
+    checkEvent,
+    weight: pageWeight,
+    limits: { ...tailLimits, ...limits },
+  };
+  const tailEvents = createTailEvents(tailing);
   const application = {
     recordEvents: createRecordEvents({ pool, readEvent, log, onAppended }),
-    readEvents: createLoggedReads(createReadEvents(pool, log, pageWeight), accessLog),
+    readEvents: createLoggedReads(createReadEvents(pool, checkEvent, pageWeight), accessLog),
     readAccesses: createReadAccesses(pool, accessLog),
+    tailEvents,
     listHeads: createListHeads(pool),
     readProofs: createReadProofs(pool),
   };
@@ -79,6 +101,7 @@ export async function start(
       },
       codeByReason,
       probe: (signal) => probeDatabase(pool, signal),
+      onStopping: () => tailEvents.stop(),
       log,
       readMaxBytes,
       writeMaxBytes,

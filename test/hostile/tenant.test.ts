@@ -160,7 +160,11 @@ test.for(methods)("$name tells by the same ids to whom they belong", async ({ wa
   expect([...inert]).toEqual([]);
 });
 
-/** Page tokens are tried by themselves; and who may name any tenant owns none. */
-function isName({ reads, tenantFromMessage }: WalkedMethod, { path, field }: Probe): boolean {
-  return !tenantFromMessage && (wantsUuid(field) || (reads && !path.endsWith("_token")));
+/**
+ * Page tokens are tried by themselves; who may name any tenant owns none; and a stream that can be resumed picks from what
+ * is to come.
+ */
+function isName({ method, reads, tenantFromMessage }: WalkedMethod, { path, field }: Probe): boolean {
+  const isOfFuture = method.input.fields.some(({ name }) => name === "resume_token");
+  return !tenantFromMessage && !isOfFuture && (wantsUuid(field) || (reads && !path.endsWith("_token")));
 }

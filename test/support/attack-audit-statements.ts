@@ -14,6 +14,7 @@ import type { Access } from "#services/audit/domain/access.ts";
 import { findEvent, insertEvents, readRecorded } from "#services/audit/store/events.ts";
 import { listEvents } from "#services/audit/store/list-events.ts";
 import { listSubjectHeads, readSubjectHeads, saveSubjectHeads } from "#services/audit/store/subject-heads.ts";
+import { readLeafDigest, readLogEnd } from "#services/audit/store/log-end.ts";
 import { createLog, lockLog, saveLog } from "#services/audit/store/logs.ts";
 import { readOpenLeaves, readOpenRoots } from "#services/audit/store/open-tiles.ts";
 import { findTile, insertTiles, listLeafHashes, listTileRoots } from "#services/audit/store/tiles.ts";
@@ -67,6 +68,8 @@ export function auditAttacks(last: VictimsEvent): readonly Attack[] {
     { ...app("createLog", createLog), idle: true },
     app("lockLog", lockLog),
     app("saveLog", (tenantId) => saveLog(tenantId, size + 7n, emptyTree)),
+    app("readLogEnd", readLogEnd),
+    app("readLeafDigest", (tenantId) => readLeafDigest(tenantId, 0n)),
     app("readSubjectHeads", (tenantId) => readSubjectHeads(tenantId, [{ source, subject }])),
     app("listSubjectHeads", (tenantId) => listSubjectHeads(tenantId, "", { source: "", subject: "" }, 100)),
     app("listSubjectHeads of a source", (tenantId) =>

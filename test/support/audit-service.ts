@@ -1,6 +1,7 @@
 import { pathToFileURL } from "node:url";
 import { createAuditClient, type AuditClient } from "#libs/client/audit-client.ts";
 import { createLog } from "#libs/telemetry/log.ts";
+import type { TailLimits } from "#services/audit/application/tail-events.ts";
 import type { Config } from "#services/audit/config.ts";
 import { start } from "#services/audit/main.ts";
 import { cloneAuditDatabase, type AuditDatabase } from "./databases.ts";
@@ -37,6 +38,7 @@ export async function startAuditService(
     readonly database?: AuditDatabase;
     readonly signing?: Signing | true;
     readonly now?: () => Date;
+    readonly limits?: Partial<TailLimits>;
     /** Gets every log line, read. */
     readonly logged?: Record<string, unknown>[];
     readonly config?: Partial<Config>;
@@ -72,6 +74,7 @@ export async function startAuditService(
         ...(options.logged && { destination }),
       }),
       options.now,
+      options.limits,
     ),
   );
   const clients = opened.use(new AsyncDisposableStack());

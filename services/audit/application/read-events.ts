@@ -1,13 +1,12 @@
-import { createHash } from "node:crypto";
 import type { Pool } from "pg";
 import { Fault } from "#libs/fault/fault.ts";
 import { makePageToken, readPageToken } from "#libs/page-token/page-token.ts";
 import type { Statement } from "#libs/pg/statement.ts";
-import type { Log } from "#libs/telemetry/log.ts";
 import type { EventFilter, StoredEvent } from "../domain/event.ts";
 import type { Reason } from "../domain/reason.ts";
-import { findEvent, toStoredEvent, type StoredEventRow } from "../store/events.ts";
+import { findEvent } from "../store/events.ts";
 import { listEvents, type ListedEventRow, type PageWeight } from "../store/list-events.ts";
+import type { CheckEvent } from "./check-event.ts";
 import { readRows, type PageRequest, type Reader } from "./read-rows.ts";
 
 export interface EventPage {
@@ -24,19 +23,13 @@ export interface ReadEvents {
 }
 
 /** Reads events; both ways fault as `reportDatabaseFaults` says, and fail when stored bytes do not have their digest. */
-export function createReadEvents(pool: Pool, log: Log, weight: PageWeight): ReadEvents {
+export function createReadEvents(pool: Pool, checkEvent: CheckEvent, weight: PageWeight): ReadEvents {
   const read = async (reader: Reader, statement: Statement) => (await readRows(pool, reader, statement)).rows;
-  const check = (tenantId: string, row: StoredEventRow): StoredEvent => {
-    const event = toStoredEvent(row);
-    if (createHash("sha256").update(event.bytes).digest().equals(event.digest)) return event;
-    log.error({ tenant_id: tenantId, leaf_index: row.leaf_index }, "stored event does not have its digest");
-    throw new Error(`leaf ${row.leaf_index}: the stored bytes do not have the stored digest`);
-  };
   return {
     async get(reader, eventId) {
       const [row] = await read(reader, findEvent(reader.tenantId, eventId));
       if (!row) throw new Fault<Reason>("EVENT_NOT_FOUND", { event_id: eventId });
-      return check(reader.tenantId, row);
+      return checkEvent(reader.tenantId, row);
     },
 
     async list(reader, filter, page) {
@@ -48,7 +41,7 @@ export function createReadEvents(pool: Pool, log: Log, weight: PageWeight): Read
       const last = rows.at(-1);
       const more = last !== undefined && Number(last.found) > rows.length;
       return {
-        events: rows.map((row) => check(tenantId, row)),
+        events: rows.map((row) => checkEvent(tenantId, row)),
         nextToken: more ? makePageToken(scope, last.leaf_index) : "",
       };
     },

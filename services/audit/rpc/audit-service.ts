@@ -8,9 +8,10 @@ import type { ReadAccesses } from "../application/read-accesses.ts";
 import type { Leaf, ReadProofs } from "../application/read-proofs.ts";
 import type { PageRequest } from "../application/read-rows.ts";
 import type { RecordEvents } from "../application/record-events.ts";
+import type { TailEvents } from "../application/tail-events.ts";
 import { readAccessFilter, toAccessMessage } from "./access-messages.ts";
-import { auditorOf, ceilingMs } from "./caller.ts";
-import { toAuditedEvent, toEventOutcome, toHeadMessage } from "./messages.ts";
+import { auditorOf, ceilingMs, listeningAuditorOf } from "./caller.ts";
+import { toAuditedEvent, toEventOutcome, toHeadMessage, toTailMessage } from "./messages.ts";
 import { readFilter } from "./read-filter.ts";
 import { toTimestamp } from "./timestamps.ts";
 
@@ -21,10 +22,11 @@ export function createAuditService(application: {
   readonly recordEvents: RecordEvents;
   readonly readEvents: LoggedReads;
   readonly readAccesses: ReadAccesses;
+  readonly tailEvents: TailEvents;
   readonly listHeads: ListHeads;
   readonly readProofs: ReadProofs;
 }): Partial<ServiceImpl<typeof AuditService>> {
-  const { recordEvents, readEvents, readAccesses, listHeads, readProofs } = application;
+  const { recordEvents, readEvents, readAccesses, tailEvents, listHeads, readProofs } = application;
   return {
     async recordEvents({ events }, context) {
       const sources = new Set(context.values.get(principalKey)?.sources);
@@ -44,6 +46,11 @@ export function createAuditService(application: {
       const filter = readFilter(request.filter);
       const { events, nextToken } = await readEvents.list(auditorOf(context), filter, pageOf(request));
       return { events: events.map(toAuditedEvent), nextPageToken: nextToken };
+    },
+
+    async *tailEvents({ resumeToken, filter }, context) {
+      const request = { auditor: listeningAuditorOf(context), filter: readFilter(filter), resumeToken };
+      for await (const message of tailEvents.tail(request)) yield toTailMessage(message);
     },
 
     async listAccesses(request, context) {

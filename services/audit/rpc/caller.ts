@@ -1,7 +1,9 @@
 import type { HandlerContext } from "@connectrpc/connect";
 import { remainingMs } from "#libs/rpc/deadline.ts";
 import { principalKey } from "#libs/rpc/principal.ts";
+import { listenerOf } from "#libs/service/listener.ts";
 import type { Auditor } from "../application/access-log.ts";
+import type { ListeningAuditor } from "../application/tail-events.ts";
 
 /** The longest a call, or one step of a stream, may take, whatever the caller allows; in milliseconds. */
 export const ceilingMs = 10_000;
@@ -16,4 +18,9 @@ export function auditorOf(context: HandlerContext): Auditor {
     principal: { id, kind, roles: roles.toSorted(), onBehalfOf },
     remainingMs: () => remainingMs(context, ceilingMs),
   };
+}
+
+/** Who takes a stream, and for how long they may. */
+export function listeningAuditorOf(context: HandlerContext): ListeningAuditor {
+  return { ...auditorOf(context), ...listenerOf(context, ceilingMs) };
 }

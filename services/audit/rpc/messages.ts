@@ -4,12 +4,15 @@ import {
   DeliveryOutcome,
   EventOutcomeSchema,
   SubjectHeadSchema,
+  TailEventsResponseSchema,
   type AuditedEvent,
   type EventOutcome,
   type SubjectHead as SubjectHeadMessage,
+  type TailEventsResponse,
 } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { EventSchema } from "#libs/gen/caseflow/event/v1/event_pb.ts";
 import type { RecordedOutcome } from "../application/record-events.ts";
+import type { TailMessage } from "../application/tail-events.ts";
 import type { SubjectHead } from "../domain/append.ts";
 import type { StoredEvent } from "../domain/event.ts";
 import { toTimestamp } from "./timestamps.ts";
@@ -31,6 +34,10 @@ export function toAuditedEvent(stored: StoredEvent): AuditedEvent {
  * decoded (never longer), with at most 128 bytes around it; what is left over is for the page token.
  */
 export const pageWeight = { bytesMax: 4 * 1024 * 1024 - 2_048, perEventByte: 2, perEvent: 128 };
+
+export function toTailMessage({ event, resumeToken }: TailMessage): TailEventsResponse {
+  return create(TailEventsResponseSchema, { ...(event && { event: toAuditedEvent(event) }), resumeToken });
+}
 
 export function toEventOutcome({ eventId, outcome }: RecordedOutcome): EventOutcome {
   switch (outcome.kind) {

@@ -9,6 +9,8 @@ export const codeByReason: Record<Reason, Code> = {
   FORBIDDEN: Code.PermissionDenied,
   INVALID_REQUEST: Code.InvalidArgument,
   PAGE_TOKEN_INVALID: Code.InvalidArgument,
+  RESUME_TOKEN_EXPIRED: Code.OutOfRange,
+  RATE_LIMITED: Code.ResourceExhausted,
   TOO_LARGE: Code.ResourceExhausted,
   OUTCOME_UNKNOWN: Code.Unavailable,
   OVERLOADED: Code.Unavailable,

@@ -384,7 +384,8 @@ export const ListEventsResponseSchema: GenMessage<ListEventsResponse> = /*@__PUR
  */
 export type TailEventsRequest = Message<"caseflow.audit.v1.TailEventsRequest"> & {
   /**
-   * Where to go on: `resume_token` of the last message received. Empty: from the first event after now.
+   * Where to go on: `resume_token` of the last message received, same tenant and filter; else PAGE_TOKEN_INVALID. RESUME_TOKEN_EXPIRED
+   * where the log, or its database, is not the one that the token is of, as after a restore. Empty: from the first event after now.
    *
    * @generated from field: string resume_token = 1;
    */
@@ -1202,7 +1203,9 @@ export const AuditService: GenService<{
     output: typeof ListEventsResponseSchema;
   },
   /**
-   * Streams events in the order of the log as they are appended; resumable.
+   * Streams events in the order of the log as they are appended, each once. The first message only tells where the stream begins;
+   * while nothing fits the filter, another moves the token on every 15 seconds. Ends UNAUTHENTICATED once the token has expired or its
+   * key was withdrawn, and OVERLOADED when the service stops. RATE_LIMITED above 50 open ones a tenant, 200 a process.
    *
    * @generated from rpc caseflow.audit.v1.AuditService.TailEvents
    */
