@@ -4,7 +4,8 @@ import { createAuditClient, type AuditClient } from "#libs/client/audit-client.t
 import { AccessMethod, type Access } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { ActorKind } from "#libs/gen/caseflow/event/v1/event_pb.ts";
 import { makePageToken } from "#libs/page-token/page-token.ts";
-import { startAuditService, type AuditServiceFixture } from "./support/audit-service.ts";
+import { auditTenant, startAuditService, type AuditServiceFixture } from "./support/audit-service.ts";
+import { storeCheckpoint } from "./support/checkpoints.ts";
 import { makeEvent, type TestEvent } from "./support/events.ts";
 import { expectNoLeaks } from "./support/leak-check.ts";
 import { refusalOf } from "./support/reason-of.ts";
@@ -115,6 +116,7 @@ test("where the access cannot be written, nothing is given", async () => {
   await using superuser = await openSuperuser(own.database.superuserUrl);
   const event = makeEvent();
   await (await own.source()).recordEvents({ events: [event.bytes] });
+  await storeCheckpoint(own.database.superuserUrl, auditTenant, 1);
   await superuser.query("REVOKE INSERT ON access_log FROM audit_app");
   const auditor = await own.auditor();
   const calls = [
@@ -123,6 +125,7 @@ test("where the access cannot be written, nothing is given", async () => {
     auditor.listEvents({}),
     auditor.listAccesses({}),
     drain(auditor.tailEvents({})),
+    drain(auditor.exportEvents({})),
   ];
   expect(await Promise.all(calls.map(refusalOf))).toEqual(calls.map(() => "Internal (no reason)"));
   await superuser.query("GRANT INSERT ON access_log TO audit_app");

@@ -33,6 +33,7 @@ export interface FollowStep<P, I> {
 }
 
 export interface FollowOptions extends StreamEnds {
+  readonly stopping: AbortSignal;
   readonly listener: Listener;
   /** Rings when there may be something new. */
   readonly bell: Bell;

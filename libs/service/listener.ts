@@ -19,8 +19,8 @@ export interface Listener {
 /** What ends streams from this side. */
 export interface StreamEnds {
   readonly now: () => Date;
-  /** Aborted when the service stops. */
-  readonly stopping: AbortSignal;
+  /** Aborted when the service stops. Absent: the stream goes on while the service drains. */
+  readonly stopping?: AbortSignal;
 }
 
 const retryAfterMs = 5_000;
@@ -44,7 +44,7 @@ export function listenerOf(context: HandlerContext, ceilingMs: number): Listener
  */
 export function listeningMs({ signal, expiresAt }: Listener, { now, stopping }: StreamEnds): number {
   signal.throwIfAborted();
-  if (stopping.aborted) {
+  if (stopping?.aborted) {
     const message = "the service stops: resume in a moment";
     throw new Fault<"OVERLOADED">("OVERLOADED", {}, { message, retryAfterMs });
   }

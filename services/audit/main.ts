@@ -8,6 +8,7 @@ import type { Log } from "#libs/telemetry/log.ts";
 import { createAccessLog } from "./application/access-log.ts";
 import { createAppendFeed } from "./application/append-feed.ts";
 import { createCheckEvent } from "./application/check-event.ts";
+import { createExportEvents } from "./application/export-events.ts";
 import { createLoggedReads } from "./application/logged-reads.ts";
 import { createReadAccesses } from "./application/read-accesses.ts";
 import { createReadEvents } from "./application/read-events.ts";
@@ -32,6 +33,7 @@ const connectTimeoutMs = 5_000;
 const catchUpMs = 10_000;
 /** A tail holds a connection of the pool only while it looks. */
 const tailLimits = { pollMs: 1_000, tokenEveryMs: 15_000, streamsMax: 200, streamsPerTenantMax: 50 };
+const exportLimits = { streamsMax: 20, streamsPerTenantMax: 4 };
 
 export interface AuditServiceProcess extends AsyncDisposable {
   readonly url: string;
@@ -83,11 +85,13 @@ export async function start(
     limits: { ...tailLimits, ...limits },
   };
   const tailEvents = createTailEvents(tailing);
+  const exporting = { pool, now, accessLog, checkEvent, signNote: signer?.signNote, limits: exportLimits };
   const application = {
     recordEvents: createRecordEvents({ pool, readEvent, log, onAppended }),
     readEvents: createLoggedReads(createReadEvents(pool, checkEvent, pageWeight), accessLog),
     readAccesses: createReadAccesses(pool, accessLog),
     tailEvents,
+    exportEvents: createExportEvents(exporting),
     listHeads: createListHeads(pool),
     readProofs: createReadProofs(pool),
   };

@@ -23,14 +23,16 @@ const answerMs = 25_000;
 
 export function createAttacker(): Attacker {
   const agent = new Agent({ keepAlive: true, maxSockets: 8 });
-  /** They take long, and each tenant may have 50 at a time. */
+  /** They take long, and each tenant may have 50 at a time, but 4 exports. */
   const streamAgent = new Agent({ keepAlive: true, maxSockets: 40 });
+  const exportAgent = new Agent({ keepAlive: true, maxSockets: 4 });
   return {
     async call(url, method, body, token, headers = {}) {
       const streams = method.methodKind !== "unary";
+      const ofStream = method.name === "ExportEvents" ? exportAgent : streamAgent;
       const bytes = body instanceof Uint8Array ? body : toBinary(method.input, body);
       const request = httpRequest(`${url}/${method.parent.typeName}/${method.name}`, {
-        agent: streams ? streamAgent : agent,
+        agent: streams ? ofStream : agent,
         method: "POST",
         headers: {
           "content-type": streams ? "application/connect+proto" : "application/proto",
@@ -49,6 +51,7 @@ export function createAttacker(): Attacker {
     [Symbol.dispose]() {
       agent.destroy();
       streamAgent.destroy();
+      exportAgent.destroy();
     },
   };
 }

@@ -33,6 +33,7 @@ export function shapeOf(answer: Answer, sent: string | number): unknown {
     .replaceAll(new RegExp(`(?<![\\w-])${RegExp.escape(String(sent))}(?![\\w-])`, "gi"), "<sent>")
     // A token begins with a digest of its place and of all that was asked for.
     .replaceAll(/(?<="resumeToken":")[\w-]{16}/g, "<digest>")
+    .replaceAll(/(— \S+ )[\w+/]+=*/g, "$1<signature>")
     .replaceAll(uuid, "<uuid>")
     .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "<time>")
     .replaceAll(/[\w+/]{43}=/g, "<digest>");

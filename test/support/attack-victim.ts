@@ -11,7 +11,7 @@ export const victims = {
   creator: "victoria",
   "on behalf of": "vincent",
   reviewer: "virginia",
-  auditor: "victor",
+  auditor: "valentin",
   correlation: "victims-undertaking",
   reference: "V-4711",
   type: "victims_own_type",

@@ -83,7 +83,11 @@ export async function startSigner(database: AuditDatabase, signing: Signing): Pr
     }),
   );
   const running = opened.move();
-  return { wake: signer.wake, [Symbol.asyncDispose]: () => running.disposeAsync() };
+  return {
+    wake: signer.wake,
+    signNote: signer.signNote,
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
 }
 
 /** Waits until a signed checkpoint covers every event of the tenant's log, and gives it. */

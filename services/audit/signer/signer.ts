@@ -1,6 +1,7 @@
 import type { Pool } from "pg";
 import { createBell, type Bell } from "#libs/bell/bell.ts";
 import { lockFolder } from "#libs/files/lock-folder.ts";
+import { createNoteSigner, signNote } from "#libs/merkle/signed-note.ts";
 import { openPool } from "#libs/pg/pool.ts";
 import { runTransaction } from "#libs/pg/tenant-transaction.ts";
 import type { Log } from "#libs/telemetry/log.ts";
@@ -39,6 +40,8 @@ export interface SignerOptions {
 export interface Signer extends AsyncDisposable {
   /** Tells that events were appended to a tenant's log. Cheap. */
   wake(tenantId: string): void;
+  /** A note over a text with every key of the tenant's log. The text must not be one that could pass for a checkpoint. */
+  signNote(tenantId: string, text: string): string;
 }
 
 /** How long events of other processes wait at most before they are noticed. */
@@ -90,6 +93,11 @@ export async function openSigner(options: SignerOptions): Promise<Signer> {
       state.woken.add(tenantId);
       bell.ring();
     },
+    signNote: (tenantId, text) =>
+      signNote(
+        text,
+        keys.map((key) => createNoteSigner(`${logOrigin}/${tenantId}`, key)),
+      ),
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
 }
