@@ -1,7 +1,3 @@
-import { once } from "node:events";
-import { createWriteStream } from "node:fs";
-import { rename, rm } from "node:fs/promises";
-import type { Writable } from "node:stream";
 import type { Command } from "commander";
 import { createCaseClient } from "#libs/client/case-client.ts";
 
@@ -9,6 +5,7 @@ import type { CliConfig } from "./config.ts";
 import { exportCases } from "./export/export-cases.ts";
 import { findService } from "./find-service.ts";
 import { print, writeLine } from "./print.ts";
+import { writeWhole } from "./write-whole.ts";
 
 /** `caseflow export`: every case of the tenant with its history, as `caseflow import` reads it. */
 export function addExportCommand(program: Command, config: CliConfig): void {
@@ -40,22 +37,4 @@ Examples:
       const counts = await writeWhole(out, (file) => exportCases(cases, (line) => writeLine(file, line)));
       print(command, `cases=${counts.cases} actions=${counts.actions}`, counts);
     });
-}
-
-/** The file is there whole or not at all, and for its owner alone. */
-async function writeWhole<T>(path: string, fill: (file: Writable) => Promise<T>): Promise<T> {
-  const draft = `${path}.${process.pid}.tmp`;
-  const file = createWriteStream(draft, { mode: 0o600 });
-  try {
-    await once(file, "open");
-    const filled = await fill(file);
-    file.end();
-    await once(file, "close");
-    await rename(draft, path);
-    return filled;
-  } catch (error) {
-    file.destroy();
-    await rm(draft, { force: true });
-    throw error;
-  }
 }

@@ -53,6 +53,13 @@ export async function findBothServices({
   };
 }
 
+/** The audit service: what the settings name, or the running local stack's; its token is the auditor's. */
+export async function findAuditService({ auditUrl, token, home }: CliConfig): Promise<Service> {
+  if (auditUrl !== undefined && token !== undefined) return { url: auditUrl, token };
+  const stack = await readStack(home);
+  return { url: auditUrl ?? stack.audit.url, token: token ?? stack.tokens.auditor ?? "" };
+}
+
 /** As `findService`, with role `importer`: of the local stack's tenant a token is signed where none is given. */
 export async function findServiceForImport(config: CliConfig): Promise<Service> {
   const service = await findService(config);

@@ -18,6 +18,7 @@ import { readRows } from "./import/read-rows.ts";
 import { createTally, writeReport, type Tally } from "./import/report.ts";
 import { openStaging, type Staging } from "./import/staging.ts";
 import { print } from "./print.ts";
+import { stopOnSignal } from "./stop-on-signal.ts";
 
 interface Options {
   readonly mapping?: string;
@@ -51,7 +52,7 @@ Examples:
     .action(async (file: string, options: Options, command: Command) => {
       keepHeapSmall();
       const stop = new AbortController();
-      using _signals = stopOnSignal(stop);
+      using _signals = stopOnSignal(stop, new Failure("stopped: the same command goes on from here"));
       const { counts, reasons } = await runImport(config, file, options, stop);
       for (const line of reasons()) console.error(line);
       const { applied, skipped, failed } = counts;
@@ -141,16 +142,4 @@ function formatOf(file: string, mapping: Mapping | undefined): "csv" | "ndjson" 
   throw new Failure(
     `what ${file} is cannot be told from its name: set format in the mapping to csv or ndjson`,
   );
-}
-
-/** The first signal stops between two rows; the second ends at once. */
-function stopOnSignal(stop: AbortController): Disposable {
-  const onSignal = (signal: NodeJS.Signals): void => {
-    if (stop.signal.aborted) process.exit(signal === "SIGINT" ? 130 : 143);
-    stop.abort(new Failure("stopped: the same command goes on from here"));
-  };
-  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
-  return {
-    [Symbol.dispose]: () => void process.off("SIGINT", onSignal).off("SIGTERM", onSignal),
-  };
 }

@@ -5,6 +5,7 @@ import { NoStack } from "#libs/client/stack.ts";
 import { ConfigError } from "#libs/config/read-settings.ts";
 import { ErrorInfoSchema } from "#libs/gen/google/rpc/error_details_pb.ts";
 
+import { addAccessesCommand } from "./accesses.ts";
 import { addCanDeployCommand } from "./can-deploy.ts";
 import { addCaseCommand } from "./case.ts";
 import { type CliConfig, readConfig } from "./config.ts";
@@ -13,8 +14,10 @@ import { addExplainCommand } from "./explain.ts";
 import { addExportCommand } from "./export.ts";
 import { Failure } from "./failure.ts";
 import { addImportCommand } from "./import.ts";
+import { addLogCommand } from "./log.ts";
 import { addMigrateCommand } from "./migrate.ts";
 import { addReconcileCommand } from "./reconcile.ts";
+import { addTailCommand } from "./tail.ts";
 import { addTokenCommand } from "./token.ts";
 import { addVerifyCommand } from "./verify.ts";
 
@@ -34,6 +37,9 @@ export function createProgram(config: CliConfig): Command {
   addImportCommand(program, config);
   addDeadLettersCommand(program, config);
   addReconcileCommand(program, config);
+  addTailCommand(program, config);
+  addLogCommand(program, config);
+  addAccessesCommand(program, config);
   addMigrateCommand(program, config);
   addVerifyCommand(program, config);
   addCanDeployCommand(program);

@@ -2,7 +2,7 @@
 export interface Progress extends Disposable {
   /** Begins a phase of so many steps; 0: nobody knows how many. */
   begin(what: string, total: number): void;
-  step(): void;
+  step(count?: number): void;
 }
 
 const terminalMs = 200;
@@ -32,7 +32,7 @@ export function openProgress(stream: NodeJS.WriteStream, unit = "rows"): Progres
       end();
       [what, total, done, beganMs] = [name, count, 0, performance.now()];
     },
-    step: () => void (done += 1),
+    step: (count = 1) => void (done += count),
     [Symbol.dispose]() {
       clearInterval(timer);
       end();

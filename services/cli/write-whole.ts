@@ -1,0 +1,22 @@
+import { once } from "node:events";
+import { createWriteStream } from "node:fs";
+import { rename, rm } from "node:fs/promises";
+import type { Writable } from "node:stream";
+
+/** The file is there whole or not at all, and for its owner alone. */
+export async function writeWhole<T>(path: string, fill: (file: Writable) => Promise<T>): Promise<T> {
+  const draft = `${path}.${process.pid}.tmp`;
+  const file = createWriteStream(draft, { mode: 0o600 });
+  try {
+    await once(file, "open");
+    const filled = await fill(file);
+    file.end();
+    await once(file, "close");
+    await rename(draft, path);
+    return filled;
+  } catch (error) {
+    file.destroy();
+    await rm(draft, { force: true });
+    throw error;
+  }
+}
