@@ -90,6 +90,18 @@ test.each<[string, string, EventFilter]>([
   expect(plan).not.toContain("Seq Scan");
 });
 
+test("whatever is asked for together, a connection keeps two texts of it", () => {
+  const times = { occurredFromMicros: 1n, occurredBeforeMicros: 2n, recordedFromMicros: 3n };
+  const conditions = Object.entries({ source: "s", type: "t", subject: "j", actorId: "a", ...times });
+  const texts = new Map<string, Set<string>>();
+  for (let asked = 0; asked < 2 ** conditions.length; asked++) {
+    const filter = Object.fromEntries(conditions.filter((_, at) => (asked >> at) % 2 === 1));
+    const { name, text } = query(filter, -1n);
+    texts.set(name, (texts.get(name) ?? new Set()).add(text));
+  }
+  expect([...texts.values()].map(({ size }) => size)).toEqual([1, 1]);
+});
+
 test.each<[string, EventFilter]>([
   ["every event", {}],
   ["an actor's events", { actorId: "actor-7" }],

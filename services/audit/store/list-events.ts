@@ -32,17 +32,16 @@ export interface ListedEventRow extends StoredEventRow {
  * Reads the tenant's events that fit the filter, by leaf index, ascending. More follow when `found` is above the
  * number of rows given.
  *
+ * Only to be planned for its values each time: a condition that is not asked for goes with a null, for which the planner drops it, and
+ * what is left can use its own index. A text a set of conditions would be thousands of them, which every connection keeps for good.
+ *
  * The weights are summed up by the database, from lengths alone, so that bytes beyond the page are neither unpacked nor sent.
  */
 export function listEvents(query: EventQuery): Statement {
-  const given = conditions.flatMap(({ letter, sql, isTime, value }) => {
-    const wanted = value(query.filter, query);
-    return wanted === undefined ? [] : [{ letter, sql, isTime, wanted }];
-  });
-  const numbered = given.map(({ sql, isTime }, at) => ({ sql: `${sql} $${at + 7}`, isTime }));
+  const isOfTime = times.some(({ value }) => value(query) !== undefined);
+  const conditions = isOfTime ? [...others, ...times] : others;
   return {
-    // One text a set of conditions, so that each can use its own index.
-    name: `list_events_${given.map(({ letter }) => letter).join("")}`,
+    name: isOfTime ? "list_events_of_time" : "list_events",
     text: `
       SELECT ${storedEventColumns}, found
         FROM (
@@ -50,7 +49,7 @@ export function listEvents(query: EventQuery): Statement {
                  count(*) OVER () AS found,
                  row_number() OVER (ORDER BY leaf_index) AS place,
                  sum($5::bigint * octet_length(bytes) + $6::bigint) OVER (ORDER BY leaf_index) AS weight
-            FROM (${candidates(numbered)}) AS candidates
+            FROM (${isOfTime ? candidatesOfTime : candidates}) AS candidates
         ) AS measured
        WHERE place = 1 OR (place <= $3::bigint AND weight <= $4::bigint)
        ORDER BY leaf_index`,
@@ -61,49 +60,92 @@ export function listEvents(query: EventQuery): Statement {
       query.weight.bytesMax,
       query.weight.perEventByte,
       query.weight.perEvent,
-      ...given.map(({ wanted }) => wanted),
+      ...conditions.map(({ value }) => value(query) ?? null),
     ],
   };
 }
+
+interface Condition {
+  /** The comparison up to its parameter. */
+  readonly sql: string;
+  /** Of the parameter. */
+  readonly type: "text" | "uuid" | "bigint" | "timestamptz";
+  /** What to compare with; `undefined` when it is not asked for. */
+  readonly value: (query: EventQuery) => string | bigint | undefined;
+}
+
+const others: readonly Condition[] = [
+  { sql: "source =", type: "text", value: ({ filter }) => filter.source },
+  { sql: "type =", type: "text", value: ({ filter }) => filter.type },
+  { sql: "subject =", type: "text", value: ({ filter }) => filter.subject },
+  { sql: "actor_id =", type: "text", value: ({ filter }) => filter.actorId },
+  { sql: "on_behalf_of =", type: "text", value: ({ filter }) => filter.onBehalfOf },
+  { sql: "request_id =", type: "uuid", value: ({ filter }) => filter.requestId },
+  { sql: "correlation_id =", type: "text", value: ({ filter }) => filter.correlationId },
+  { sql: "leaf_index <", type: "bigint", value: ({ beforeLeafIndex }) => beforeLeafIndex },
+];
+
+const times: readonly Condition[] = [
+  timeCondition("occurred_at >=", (filter) => filter.occurredFromMicros),
+  timeCondition("occurred_at <", (filter) => filter.occurredBeforeMicros),
+  timeCondition("recorded_at >=", (filter) => filter.recordedFromMicros),
+  timeCondition("recorded_at <", (filter) => filter.recordedBeforeMicros),
+  timeCondition("received_at >=", (filter) => filter.receivedFromMicros),
+  timeCondition("received_at <", (filter) => filter.receivedBeforeMicros),
+];
+
+function timeCondition(sql: string, micros: (filter: EventFilter) => bigint | undefined): Condition {
+  const value = ({ filter }: EventQuery): string | undefined => {
+    const wanted = micros(filter);
+    return wanted === undefined ? undefined : toSqlTime(wanted);
+  };
+  return { sql, type: "timestamptz", value };
+}
+
+const whereOthers = whereOf(others, 7);
+const whereTimes = whereOf(times, 7 + others.length);
+
+/** All of the conditions that are asked for; their parameters are numbered from `first` on. */
+function whereOf(conditions: readonly Condition[], first: number): string {
+  return conditions
+    .map(({ sql, type }, at) => ` AND ($${first + at}::${type} IS NULL OR ${sql} $${first + at}::${type})`)
+    .join("");
+}
+
+/** The page's events and the one after them. */
+const candidates = `
+      SELECT leaf_index, digest, bytes, received_at
+        FROM events
+       WHERE tenant_id = $1 AND leaf_index > $2${whereOthers}
+       ORDER BY leaf_index
+       LIMIT $3::bigint + 1`;
 
 /** So many events at most are looked at one after another before the index of a time is asked. */
 const nearMax = 1_000;
 
 /**
- * The page's events and the one after them.
+ * The same of a range of time.
  *
- * A range of time is asked for in two ways. PostgreSQL takes events of a range to be spread over the whole log, and walks the
+ * It is asked for in two ways. PostgreSQL takes events of a range to be spread over the whole log, and walks the
  * log to the first of them, which may be at its end: times grow as the log does. So `near` walks a part that is bounded,
  * and where that does not fill the page, `far` takes the first of all that the index of the time holds of the range. What it
  * is ordered by has no index, or it would be that same walk.
  */
-function candidates(given: readonly { readonly sql: string; readonly isTime: boolean }[]): string {
-  const both = (some: typeof given) => some.map(({ sql }) => ` AND ${sql}`).join("");
-  const times = given.filter(({ isTime }) => isTime);
-  const others = both(given.filter(({ isTime }) => !isTime));
-  if (times.length === 0) {
-    return `
-      SELECT leaf_index, digest, bytes, received_at
-        FROM events
-       WHERE tenant_id = $1 AND leaf_index > $2${others}
-       ORDER BY leaf_index
-       LIMIT $3::bigint + 1`;
-  }
-  return `
+const candidatesOfTime = `
       WITH walked AS MATERIALIZED (
         SELECT leaf_index, occurred_at, recorded_at, received_at
           FROM events
-         WHERE tenant_id = $1 AND leaf_index > $2${others}
+         WHERE tenant_id = $1 AND leaf_index > $2${whereOthers}
          ORDER BY leaf_index
          LIMIT ${nearMax}
       ), near AS MATERIALIZED (
-        SELECT leaf_index FROM walked WHERE true${both(times)} ORDER BY leaf_index LIMIT $3::bigint + 1
+        SELECT leaf_index FROM walked WHERE true${whereTimes} ORDER BY leaf_index LIMIT $3::bigint + 1
       ), reach AS MATERIALIZED (
         SELECT (SELECT count(*) FROM near) > $3::bigint OR (SELECT count(*) FROM walked) < ${nearMax} AS is_enough
       ), far AS MATERIALIZED (
         SELECT leaf_index
           FROM events
-         WHERE NOT (SELECT is_enough FROM reach) AND tenant_id = $1 AND leaf_index > $2${both(given)}
+         WHERE NOT (SELECT is_enough FROM reach) AND tenant_id = $1 AND leaf_index > $2${whereOthers}${whereTimes}
          ORDER BY leaf_index + 0
          LIMIT $3::bigint + 1
       )
@@ -119,47 +161,3 @@ function candidates(given: readonly { readonly sql: string; readonly isTime: boo
           WHERE tenant_id = $1 AND leaf_index = chosen.leaf_index
           LIMIT 1 -- Keeps the planner from reading the whole log for a join.
        ) AS e`;
-}
-
-interface Condition {
-  /** Names the condition in the statement's name. */
-  readonly letter: string;
-  /** The comparison up to its parameter. */
-  readonly sql: string;
-  readonly isTime: boolean;
-  /** What to compare with; `undefined` when it is not asked for. */
-  readonly value: (filter: EventFilter, query: EventQuery) => string | bigint | undefined;
-}
-
-const conditions: readonly Condition[] = [
-  condition("s", "source =", (filter) => filter.source),
-  condition("t", "type =", (filter) => filter.type),
-  condition("j", "subject =", (filter) => filter.subject),
-  condition("a", "actor_id =", (filter) => filter.actorId),
-  condition("o", "on_behalf_of =", (filter) => filter.onBehalfOf),
-  condition("r", "request_id =", (filter) => filter.requestId),
-  condition("c", "correlation_id =", (filter) => filter.correlationId),
-  condition("u", "leaf_index <", (_, query) => query.beforeLeafIndex),
-  timeCondition("f", "occurred_at >=", (filter) => filter.occurredFromMicros),
-  timeCondition("b", "occurred_at <", (filter) => filter.occurredBeforeMicros),
-  timeCondition("g", "recorded_at >=", (filter) => filter.recordedFromMicros),
-  timeCondition("d", "recorded_at <", (filter) => filter.recordedBeforeMicros),
-  timeCondition("h", "received_at >=", (filter) => filter.receivedFromMicros),
-  timeCondition("e", "received_at <", (filter) => filter.receivedBeforeMicros),
-];
-
-function condition(letter: string, sql: string, value: Condition["value"]): Condition {
-  return { letter, sql, isTime: false, value };
-}
-
-function timeCondition(
-  letter: string,
-  sql: string,
-  micros: (filter: EventFilter) => bigint | undefined,
-): Condition {
-  const value = (filter: EventFilter): string | undefined => {
-    const wanted = micros(filter);
-    return wanted === undefined ? undefined : toSqlTime(wanted);
-  };
-  return { letter, sql, isTime: true, value };
-}
