@@ -14,7 +14,6 @@ export interface MeasuredEffort extends Effort {
 
 interface PlanNode {
   readonly "Node Type": string;
-  readonly "Relation Name"?: string;
   readonly "Parent Relationship"?: string;
   readonly "Relation Name"?: string;
   readonly "Index Cond"?: string;
