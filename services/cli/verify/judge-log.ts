@@ -42,7 +42,8 @@ export interface Evidence {
 /** Throws `Unverified` with the first fault in order. */
 export function conclude(evidence: Evidence, { kept }: JudgeOptions): Verdict {
   const { signed, eventCount, findings } = evidence;
-  const fault = findRootFault(evidence) ?? findForkFault(evidence, kept) ?? evidence.misfit ?? findings.first;
+  const fork = kept && findForkFault(signed, kept, evidence.rootAtKept);
+  const fault = findRootFault(evidence) ?? fork ?? evidence.misfit ?? findings.first;
   if (fault) throw new Unverified(fault);
   const { subjectCount, tombstoneCount } = findings;
   return { eventCount, subjectCount, tombstoneCount, checkpoint: signed };
@@ -60,11 +61,12 @@ function findRootFault({ signed, root, misfit, findings }: Evidence): Fault | un
   };
 }
 
-function findForkFault(
-  { signed, rootAtKept }: Evidence,
-  kept: SignedCheckpoint | undefined,
+/** The fault when a log does not go on from the checkpoint kept of it; `rootAtKept` is the log's root at that size, if it has one. */
+export function findForkFault(
+  signed: SignedCheckpoint,
+  kept: SignedCheckpoint,
+  rootAtKept: Uint8Array | undefined,
 ): Fault | undefined {
-  if (!kept) return undefined;
   if (signed.size < kept.size) {
     return {
       kind: "fork",
@@ -78,7 +80,7 @@ function findForkFault(
     kind: "fork",
     what: `The first ${kept.size} events are not those of the last verification: the log was rewritten.`,
     expected: `root ${encodeBase64(kept.root)} at size ${kept.size}`,
-    found: rootAtKept ? `root ${encodeBase64(rootAtKept)}` : "fewer events",
+    found: rootAtKept ? `root ${encodeBase64(rootAtKept)}` : "no proof that the log goes on from there",
   };
 }
 
