@@ -20,6 +20,8 @@ import { addReconcileCommand } from "./reconcile.ts";
 import { addTailCommand } from "./tail.ts";
 import { addTokenCommand } from "./token.ts";
 import { addVerifyCommand } from "./verify.ts";
+import { exitCodes, Unverified } from "./verify/fault.ts";
+import { tellFault } from "./verify/tell-fault.ts";
 
 /**
  * The `caseflow` command. Exit 0 when it did what was asked, 1 when it could not, 2 when it was not understood; what else a
@@ -46,6 +48,17 @@ export function createProgram(config: CliConfig): Command {
   return program;
 }
 
+/** Says on standard error what went wrong; returns the exit code. */
+export function tellFailure(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // It has said why.
+  if (error instanceof Unverified) {
+    console.error(tellFault(error.fault));
+    return exitCodes[error.fault.kind];
+  }
+  console.error(`caseflow: ${toMessage(error)}`);
+  return 1;
+}
+
 /** What went wrong, for whoever gave the command; of what is a fault of ours, with where it happened. */
 function toMessage(error: unknown): string {
   if (error instanceof Failure || error instanceof NoStack || error instanceof ConfigError)
@@ -62,11 +75,6 @@ if (import.meta.main) {
   try {
     await createProgram(readConfig(process.env)).parseAsync();
   } catch (error) {
-    if (error instanceof CommanderError) {
-      process.exitCode = error.exitCode === 0 ? 0 : 2; // It has said why.
-    } else {
-      console.error(`caseflow: ${toMessage(error)}`);
-      process.exitCode = 1;
-    }
+    process.exitCode = tellFailure(error);
   }
 }

@@ -1,17 +1,17 @@
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { encodeBase64 } from "#libs/merkle/base64.ts";
-import { type NoteVerifier, readVerifierKey } from "#libs/merkle/signed-note.ts";
+import type { NoteVerifier } from "#libs/merkle/signed-note.ts";
 
 import type { CliConfig } from "./config.ts";
 import { keepHeapSmall } from "./import/keep-heap-small.ts";
 import { openProgress } from "./import/progress.ts";
 import { keepCheckpoint, readKept } from "./kept-checkpoint.ts";
 import { print } from "./print.ts";
+import { addKey, toLogKeys } from "./verifier-keys.ts";
 import { exitCodes, unreadable, Unverified } from "./verify/fault.ts";
 import type { JudgeOptions } from "./verify/judge-log.ts";
 import { judgePath, judgeUrl, type SourceVerdict } from "./verify/judge-source.ts";
 import type { LogKeys } from "./verify/read-signed.ts";
-import { tellFault } from "./verify/tell-fault.ts";
 
 interface Options {
   readonly vkey: readonly NoteVerifier[];
@@ -40,13 +40,11 @@ export function addVerifyCommand(program: Command, _config: CliConfig): void {
           console.error(tellTombstones(verdict.tombstoneCount));
         print(command, tellVerdict(verdict), { verified: true, exit: 0, ...toData(verdict) });
       } catch (error) {
-        if (!(error instanceof Unverified)) throw error;
-        const exit = exitCodes[error.fault.kind];
-        console.error(tellFault(error.fault));
-        if (command.opts<{ json?: boolean }>().json) {
+        if (error instanceof Unverified && command.opts<{ json?: boolean }>().json) {
+          const exit = exitCodes[error.fault.kind];
           console.log(JSON.stringify({ verified: false, exit, fault: error.fault }));
         }
-        process.exitCode = exit;
+        throw error;
       }
     });
 }
@@ -89,21 +87,6 @@ async function judgeSource(source: string, options: JudgeOptions): Promise<Sourc
   const verdict = await judgeUrl(new URL(source), options);
   if (!verdict) throw unreadable(`There is no checkpoint below ${source}: it is no mirror of a log.`);
   return verdict;
-}
-
-function addKey(text: string, before: readonly NoteVerifier[] = []): NoteVerifier[] {
-  try {
-    return [...before, readVerifierKey(text.trim())];
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    throw new InvalidArgumentError(`It is no verifier key: ${error.message}.`);
-  }
-}
-
-function toLogKeys(verifiers: readonly NoteVerifier[], command: Command): LogKeys {
-  const [origin = "", ...others] = new Set(verifiers.map(({ name }) => name));
-  if (others.length > 0) command.error("error: the keys given with --vkey are of different logs");
-  return { origin, verifiers };
 }
 
 function tellTombstones(count: number): string {

@@ -1,6 +1,5 @@
-import { CommanderError } from "commander";
 import { vi } from "vitest";
-import { createProgram } from "#services/cli/main.ts";
+import { createProgram, tellFailure } from "#services/cli/main.ts";
 import { readConfig } from "#services/cli/config.ts";
 import type { Ended } from "./caseflow-command.ts";
 
@@ -17,18 +16,19 @@ export async function commandInProcess(
   const spies = [
     vi.spyOn(console, "log").mockImplementation((...parts) => void (said.stdout += toText(parts))),
     vi.spyOn(console, "error").mockImplementation((...parts) => void (said.stderr += toText(parts))),
-    vi.spyOn(process.stderr, "write").mockImplementation((text) => {
-      said.stderr += text.toString();
-      return true;
-    }),
+    ...(["stdout", "stderr"] as const).map((name) =>
+      vi.spyOn(process[name], "write").mockImplementation((text) => {
+        said[name] += text.toString();
+        return true;
+      }),
+    ),
   ];
   const exitBefore = process.exitCode;
   process.exitCode = 0;
   try {
     await createProgram(readConfig(env)).parseAsync(["node", "caseflow", ...args]);
   } catch (error) {
-    process.exitCode = error instanceof CommanderError ? 2 : 1; // As main.ts does.
-    if (!(error instanceof CommanderError)) said.stderr += String(error);
+    process.exitCode = tellFailure(error);
   } finally {
     for (const spy of spies) spy.mockRestore();
   }
