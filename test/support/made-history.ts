@@ -64,7 +64,10 @@ interface Chain {
   /** What `append` would make; the history goes on without it. */
   encode(changes: Changes): Uint8Array;
   /** The next event is given up, and a tombstone stands in for it. Returns both. */
-  bury(changes: Changes): { readonly original: Uint8Array; readonly tombstone: Uint8Array };
+  bury(
+    changes: Changes,
+    tombstoneChanges?: Changes,
+  ): { readonly original: Uint8Array; readonly tombstone: Uint8Array };
 }
 
 let ids = 0;
@@ -104,13 +107,18 @@ export function makeChainOf(subject: string, common: Changes): Chain {
       entries.push(bytes);
       return bytes;
     },
-    bury(changes) {
+    bury(changes, tombstoneChanges = {}) {
       const originalEventId = nextId();
       const original = encode({ ...changes, eventId: originalEventId });
       const originalDigest = sha256(original);
       const reason = "the audit service would not take it";
       const actor = { id: "otto", kind: ActorKind.PERSON, roles: ["operator"] };
-      const tombstone = encode({ ...changes, actor, tombstone: { originalDigest, originalEventId, reason } });
+      const { fromState = "", toState = "" } = changes;
+      const tombstone = encode({
+        ...{ type: "caseflow.event.skipped", fromState, toState, actor, reason, policyVersion: 0 },
+        tombstone: { originalDigest, originalEventId, reason },
+        ...tombstoneChanges,
+      });
       previousDigest = originalDigest;
       entries.push(tombstone);
       return { original, tombstone };
@@ -126,7 +134,7 @@ export interface MadeCase {
   /** What `act` would make; the history goes on without it. */
   forge(happened: Happened, who: string, changes?: Changes): Uint8Array;
   /** As `act`, and the event is given up. */
-  bury(happened: Happened, who: string): void;
+  bury(happened: Happened, who: string, tombstoneChanges?: Changes): void;
 }
 
 export interface CaseOptions {
@@ -186,10 +194,10 @@ export function makeCase({
       return chain.append({ ...described.changes, ...changes });
     },
     forge: (happened, who, changes = {}) => chain.encode({ ...describe(happened, who).changes, ...changes }),
-    bury(happened, who) {
+    bury(happened, who, tombstoneChanges = {}) {
       const described = describe(happened, who);
       described.after();
-      chain.bury(described.changes);
+      chain.bury(described.changes, tombstoneChanges);
     },
   };
 }

@@ -9,8 +9,9 @@ import { type LoggedEvent, toHex } from "./read-event.ts";
 export interface CaseFacts {
   /** How many events are hidden behind tombstones. */
   readonly hiddenCount: number;
-  /** Absent right behind a tombstone, as are the others that any event could have changed. */
+  /** Absent before the first event. */
   readonly state?: string;
+  /** Absent right behind a tombstone, as are the others that any event could have changed. */
   readonly contentCommitment?: string;
   readonly reviewRound?: number;
   readonly onHold?: boolean;
@@ -43,10 +44,9 @@ export interface OverrideProposal {
 
 export const noFacts: CaseFacts = { hiddenCount: 0, approverIds: [] };
 
-/** The facts behind a tombstone: what any hidden event could have changed is not known any more. */
-export function hideOne(facts: CaseFacts): CaseFacts {
+/** The facts behind a tombstone: where the case stands is told, and what else the hidden event could have changed is not known any more. */
+export function hideOne(facts: CaseFacts, { event }: LoggedEvent): CaseFacts {
   const {
-    state: _state,
     contentCommitment: _commitment,
     reviewRound: _round,
     onHold: _onHold,
@@ -57,7 +57,7 @@ export function hideOne(facts: CaseFacts): CaseFacts {
     proposal: _proposal,
     ...lasting
   } = facts;
-  return { ...lasting, hiddenCount: facts.hiddenCount + 1 };
+  return { ...lasting, state: event.toState, hiddenCount: facts.hiddenCount + 1 };
 }
 
 /** Whether it is certain that `fact` is not `value`. */

@@ -212,3 +212,33 @@ test.each<[rule: string, changes: Changes]>([
     place: { leafIndex: 0 },
   });
 });
+
+test.each<[rule: string, changes: Changes, told: RegExp]>([
+  [
+    "begins where the case stood",
+    { fromState: "submitted" },
+    /does not begin in the state where the case stood/,
+  ],
+  ["hides nothing that could not have been", { toState: "approved" }, /cannot have led from where to where/],
+  [
+    "is set by an operator",
+    { actor: { id: "x", kind: ActorKind.PERSON, roles: ["supervisor"] } },
+    /without the role operator/,
+  ],
+  [
+    "is of a kind that is known",
+    { type: "caseflow.case.submitted" },
+    /does not know what caseflow.case.submitted/,
+  ],
+])("a tombstone %s", (_, changes, told) => {
+  const sound = created();
+  sound.bury("submitted", "ann");
+  expect(judgeEntries(sound.entries).first).toBeUndefined();
+  const made = created();
+  made.bury("submitted", "ann", changes);
+  expect(judgeEntries(made.entries).first).toMatchObject({
+    kind: "rule",
+    what: expect.stringMatching(told),
+    place: { leafIndex: 1 },
+  });
+});

@@ -26,6 +26,7 @@ export interface Judgement {
 }
 
 const typePrefix = "caseflow.case.";
+const tombstoneType = "caseflow.event.skipped";
 const schemaVersionKnown = 1;
 
 /** Judges the next event of a case by all of them before; `hasOverridden` tells who proposed or carried out an override. */
@@ -35,17 +36,54 @@ export function judgeCaseEvent(
   hasOverridden: (person: string) => boolean,
 ): Judgement {
   const { event } = logged;
-  if (event.tombstone) return { facts: hideOne(facts), claims: [] };
+  if (event.tombstone) {
+    return { breach: findTombstoneBreach(facts, logged), facts: hideOne(facts, logged), claims: [] };
+  }
   const happened = event.type.startsWith(typePrefix) ? event.type.slice(typePrefix.length) : "";
   const step = Object.hasOwn(steps, happened) ? steps[happened] : undefined;
   if (!step || event.schemaVersion !== schemaVersionKnown) {
-    const what = `This verifier does not know what ${quote(event.type)} (schema version ${event.schemaVersion}) may do to a case.`;
-    return { breach: { what, expected: "an event of a case that is known" }, facts, claims: [] };
+    return { breach: unknownTo(event), facts, claims: [] };
   }
   const context = { facts, logged, person: personOf(logged), hasOverridden };
   const breach = findBreach(step, happened, context);
   const next = { ...followCommon(facts, logged), ...step.follow?.(context) };
   return { breach, facts: next, claims: claimsOf(happened, facts, logged) };
+}
+
+/** A tombstone tells from where to where the event led that it stands in for, and is set by an operator. */
+function findTombstoneBreach(facts: CaseFacts, { event, actor }: LoggedEvent): Breach | undefined {
+  const { type, fromState, toState } = event;
+  if (type !== tombstoneType) return unknownTo(event);
+  const before = facts.state ?? "";
+  if (fromState !== before) return notWhereItStood(before, fromState);
+  const possible = Object.values(steps).some(
+    ({ from, to }) =>
+      (from === "any" ? fromState !== "" : from.includes(fromState)) && targetOf(to, fromState) === toState,
+  );
+  if (!possible) {
+    const what = "The event that was given up cannot have led from where to where its tombstone says.";
+    return { what, found: `${fromState || "nothing"} to ${toState || "nothing"}` };
+  }
+  if (actor.roles.includes("operator")) return undefined;
+  return { what: `${quote(actor.id)} gave an event up without the role operator.` };
+}
+
+function unknownTo({ type, schemaVersion }: LoggedEvent["event"]): Breach {
+  const what = `This verifier does not know what ${quote(type)} (schema version ${schemaVersion}) may do to a case.`;
+  return { what, expected: "an event of a case that is known" };
+}
+
+function notWhereItStood(expected: string, found: string): Breach {
+  return {
+    what: "The event does not begin in the state where the case stood.",
+    expected: expected || "no case yet",
+    found: quote(found) || "no case yet",
+  };
+}
+
+function targetOf(to: string, fromState: string): string {
+  if (to === "same") return fromState;
+  return to === "other" ? otherDecision(fromState) : to;
 }
 
 function findBreach(step: Step, happened: string, context: Context): Breach | undefined {
@@ -76,11 +114,7 @@ function findMoveBreach(
     return { what, expected: "created as the first event, and as no other", found: happened };
   }
   if (!begins && facts.state !== undefined && facts.state !== fromState) {
-    return {
-      what: "The event does not begin in the state where the case stood.",
-      expected: facts.state,
-      found: fromState,
-    };
+    return notWhereItStood(facts.state, fromState);
   }
   if (from !== "any" && !from.includes(fromState)) {
     return {
@@ -89,7 +123,7 @@ function findMoveBreach(
       found: fromState || "no case yet",
     };
   }
-  const target = to === "same" ? fromState : to === "other" ? otherDecision(fromState) : to;
+  const target = targetOf(to, fromState);
   if (toState === target) return undefined;
   return {
     what: "The event leads to a state to which it cannot lead.",
