@@ -92,6 +92,30 @@ test("an export has exactly the leaves below the newest checkpoint, byte for byt
   expect((await exportOf(auditor, { format: ExportFormat.NDJSON })).text).toBe(text);
 });
 
+test("an export from a leaf on has that leaf and those behind it, and none when there are none", async () => {
+  const tenant = newTenant();
+  const events = await append(tenant, 30);
+  const checkpoint = await seal(tenant, 25);
+  const auditor = await audit.auditor(tenant);
+  const lines = events.slice(0, 25).map(toLine);
+  for (const [from, expected] of [
+    [0n, lines],
+    [1n, lines.slice(1)],
+    [24n, lines.slice(24)],
+    [25n, []],
+    [26n, []],
+    [2n ** 53n - 1n, []],
+  ] as const) {
+    const exported = await exportOf(auditor, { fromLeafIndex: from });
+    expect(exported.lines, `from ${from}`).toEqual([...expected, JSON.stringify({ checkpoint })]);
+  }
+  const { accesses } = await auditor.listAccesses({ pageSize: 1 });
+  expect(accesses[0]?.filter).toBe('{"fromLeafIndex":"9007199254740991"}');
+  expect(await refusalOf(exportOf(auditor, { fromLeafIndex: 2n ** 53n }))).toBe(
+    "InvalidArgument INVALID_REQUEST",
+  );
+});
+
 test("a log that was never signed is not exported", async () => {
   const tenant = newTenant();
   await append(tenant, 1);

@@ -7,9 +7,13 @@ export function toCanonicalJson(conditions: Readonly<Record<string, string | und
   return JSON.stringify(Object.fromEntries(given.toSorted(([one], [other]) => (one < other ? -1 : 1))));
 }
 
-/** A filter as canonical JSON; keys and times are those of proto3 JSON, times with six digits of a second. */
-export function describeFilter(filter: EventFilter): string {
+/**
+ * A filter as canonical JSON; keys and times are those of proto3 JSON, times with six digits of a second. The leaf from which on events
+ * are meant is one more condition, unless it is the first.
+ */
+export function describeFilter(filter: EventFilter, fromLeafIndex = 0n): string {
   return toCanonicalJson({
+    fromLeafIndex: fromLeafIndex === 0n ? undefined : String(fromLeafIndex),
     source: filter.source,
     type: filter.type,
     subject: filter.subject,

@@ -40,6 +40,8 @@ export interface EventWriter {
 export interface ExportRequest {
   readonly auditor: ListeningAuditor;
   readonly filter: EventFilter;
+  /** Events before this leaf are left out. */
+  readonly fromLeafIndex: bigint;
   readonly writer: EventWriter;
 }
 
@@ -75,7 +77,7 @@ export function createExportEvents(dependencies: ExportEventsDependencies): Expo
   const places = createStreamPlaces(limits);
 
   async function* write(
-    { auditor, filter, writer }: ExportRequest,
+    { auditor, filter, fromLeafIndex, writer }: ExportRequest,
     { treeSize, note }: StoredCheckpoint,
     tell: (leafIndex: bigint) => void,
   ): AsyncIterable<ExportPiece> {
@@ -85,7 +87,10 @@ export function createExportEvents(dependencies: ExportEventsDependencies): Expo
     let lastLeafIndex: bigint | undefined;
 
     yield* cut(writer.header, hash);
-    for await (const events of pagesOf(dependencies, auditor, filter, BigInt(treeSize))) {
+    for await (const events of pagesOf(dependencies, auditor, filter, {
+      fromLeafIndex,
+      treeSize: BigInt(treeSize),
+    })) {
       for (const { leafIndex } of events) tell(leafIndex);
       eventCount += events.length;
       firstLeafIndex ??= events[0]?.leafIndex;
@@ -96,19 +101,20 @@ export function createExportEvents(dependencies: ExportEventsDependencies): Expo
     if (!signNote) return;
     const { tenantId } = auditor;
     const manifest = formatManifest({
-      ...{ tenantId, format: writer.format, filter: describeFilter(filter), checkpoint: boundOf(note) },
+      ...{ tenantId, format: writer.format, filter: describeFilter(filter, fromLeafIndex) },
+      checkpoint: boundOf(note),
       ...{ eventCount, firstLeafIndex, lastLeafIndex, sha256: hash.digest("base64") },
     });
     yield { data: new Uint8Array(), manifest: signNote(tenantId, manifest) };
   }
 
   return async function* exportEvents(request) {
-    const { auditor, filter } = request;
+    const { auditor, filter, fromLeafIndex } = request;
     using _place = places.take(auditor.tenantId);
     const { rows } = await readRows(pool, auditor, findLogHead(auditor.tenantId));
     const { checkpoint } = toLogHead(rows[0]);
     if (!checkpoint) throw new Fault<Reason>("CHECKPOINT_NOT_FOUND");
-    const query = { method: "ExportEvents", filter: describeFilter(filter) } as const;
+    const query = { method: "ExportEvents", filter: describeFilter(filter, fromLeafIndex) } as const;
     yield* accessLog.around(auditor, query, (tell) => write(request, checkpoint, tell));
   };
 }
@@ -127,17 +133,18 @@ function* cut(text: string, hash: Hash): Iterable<ExportPiece> {
   }
 }
 
-/** The events that fit, page by page, of the first `treeSize` leaves. Throws when a log that is read whole has not got them all. */
+/** The events that fit, page by page, of the first `treeSize` leaves. Throws when a log that is read without a filter lacks one. */
 async function* pagesOf(
   { pool, now, checkEvent }: ExportEventsDependencies,
   auditor: ListeningAuditor,
   filter: EventFilter,
-  treeSize: bigint,
+  { fromLeafIndex, treeSize }: { readonly fromLeafIndex: bigint; readonly treeSize: bigint },
 ): AsyncIterable<readonly StoredEvent[]> {
+  if (fromLeafIndex >= treeSize) return;
   const { tenantId } = auditor;
   const isWhole = Object.keys(filter).length === 0;
   const page = { pageSize: pageCountMax, weight: pageWeight, beforeLeafIndex: treeSize };
-  let passed = 0n;
+  let passed = fromLeafIndex;
   for (let more = true; more;) {
     listeningMs(auditor, { now });
     await auditor.verifyAgain();

@@ -63,9 +63,9 @@ export function createAuditService(application: {
       for await (const message of tailEvents.tail(request)) yield toTailMessage(message);
     },
 
-    async *exportEvents({ format, filter }, context) {
-      const writer = writerOf(format);
-      yield* exportEvents({ auditor: listeningAuditorOf(context), filter: readFilter(filter), writer });
+    async *exportEvents({ format, filter, fromLeafIndex }, context) {
+      const auditor = listeningAuditorOf(context);
+      yield* exportEvents({ auditor, filter: readFilter(filter), fromLeafIndex, writer: writerOf(format) });
     },
 
     async listAccesses(request, context) {
