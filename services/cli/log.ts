@@ -2,6 +2,7 @@ import type { Command } from "commander";
 
 import type { CliConfig } from "./config.ts";
 import { addLogExportCommand } from "./log/export.ts";
+import { addMirrorCommand } from "./log/mirror.ts";
 import { addProofCommand } from "./log/proof.ts";
 import { addVkeyCommand } from "./log/vkey.ts";
 
@@ -9,6 +10,7 @@ import { addVkeyCommand } from "./log/vkey.ts";
 export function addLogCommand(program: Command, config: CliConfig): void {
   const log = program.command("log").description("work with the tenant's log of events");
   addLogExportCommand(log, config);
+  addMirrorCommand(log, config);
   addProofCommand(log, config);
   addVkeyCommand(log, config);
 }

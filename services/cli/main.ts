@@ -63,6 +63,7 @@ export function tellFailure(error: unknown): number {
 function toMessage(error: unknown): string {
   if (error instanceof Failure || error instanceof NoStack || error instanceof ConfigError)
     return error.message;
+  if (error instanceof Error && "syscall" in error) return error.message; // A file that the system refuses, or its disk is full.
   if (error instanceof ConnectError) {
     const reason = error.findDetails(ErrorInfoSchema)[0]?.reason;
     return reason === undefined ? error.message : `${error.message} (${reason})`;
