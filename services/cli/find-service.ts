@@ -18,7 +18,7 @@ export interface Identity {
   readonly roles: readonly string[];
 }
 
-const importerSeconds = 12 * 3_600;
+const signedSeconds = 12 * 3_600;
 
 /** What the settings name, or the running local stack's, with the token of one of its people. */
 export async function findService(
@@ -60,19 +60,40 @@ export async function findAuditService({ auditUrl, token, home }: CliConfig): Pr
   return { url: auditUrl ?? stack.audit.url, token: token ?? stack.tokens.auditor ?? "" };
 }
 
+/**
+ * As `findAuditService`, for whoever brings back what a log had: of the local stack's tenant a token is signed where none is given, which
+ * reads the log and speaks for the case service.
+ */
+export async function findAuditServiceForRestore(config: CliConfig): Promise<Service> {
+  const claims = { subject: "restorer", roles: ["auditor", "event_source"], sources: ["caseflow/case"] };
+  return signWhereNoneIsGiven(config, await findAuditService(config), claims);
+}
+
 /** As `findService`, with role `importer`: of the local stack's tenant a token is signed where none is given. */
 export async function findServiceForImport(config: CliConfig): Promise<Service> {
-  const service = await findService(config);
+  return signWhereNoneIsGiven(config, await findService(config), {
+    subject: "importer",
+    roles: ["importer"],
+  });
+}
+
+async function signWhereNoneIsGiven(
+  config: CliConfig,
+  service: Service,
+  claims: {
+    readonly subject: string;
+    readonly roles: readonly string[];
+    readonly sources?: readonly string[];
+  },
+): Promise<Service> {
   if (config.token !== undefined) return service;
   const issuer = await openLocalIssuer(config.home, config.tokens);
   if (!issuer || service.token === "") {
-    throw new Failure(
-      "this stack's tokens come from elsewhere: set CASEFLOW_TOKEN to one with role importer",
-    );
+    const role = claims.roles.join(" and ");
+    throw new Failure(`this stack's tokens come from elsewhere: set CASEFLOW_TOKEN to one with role ${role}`);
   }
   const { tenantId } = readIdentity(service.token);
-  const claims = { subject: "importer", tenantId, roles: ["importer"], kind: "service" } as const;
-  return { ...service, token: await issuer.sign(claims, importerSeconds) };
+  return { ...service, token: await issuer.sign({ ...claims, tenantId, kind: "service" }, signedSeconds) };
 }
 
 /** Reads who a token speaks for; whether it is good is for the service to say. */

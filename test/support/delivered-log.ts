@@ -5,7 +5,7 @@ import { makeCase } from "./made-history.ts";
 /* A log that is the real service's: its events are delivered, and the command reads it. */
 
 const source = "caseflow/case";
-const batchMax = 500;
+const batchMax = 50;
 
 /** Settings of the command for whoever reads the service's log and, with role `event_source`, gives it back. */
 export async function commandEnvOf(
