@@ -245,6 +245,15 @@ test.each<[string, string, string]>([
   expect(sizeOf(await signing.lastNote(tenant))).toBe(300);
 });
 
+test("a tree that cannot take in what it lacks is damaged too", async () => {
+  await using database = await cloneAuditDatabase();
+  await appendAsReleased(database.appUrl, tenant, 10);
+  await withSuperuser(database, (superuser) => superuser.query("DELETE FROM events WHERE leaf_index = 4"));
+  await using signing = await makeSigning();
+  await using signed = await start(database, signing);
+  await signed.refused("damaged");
+});
+
 test("a damaged tree is built anew from the events, and signed again", async () => {
   await using database = await cloneAuditDatabase();
   await using signing = await makeSigning();

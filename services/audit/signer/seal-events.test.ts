@@ -38,7 +38,7 @@ test("a refusal is an error that says why and what to do, once a minute while it
     why: "rolled_back",
     detail: "5 leaves are left of 9",
     file: "/signer/acme.checkpoint",
-    remedy: expect.stringMatching(/deliver the lost events again/),
+    remedy: expect.stringMatching(/bring the lost events back/),
   });
   nowMs = 59_999;
   events.tell("acme", refused, "");

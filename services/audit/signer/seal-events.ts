@@ -4,7 +4,7 @@ import type { RefusalReason, Sealing } from "./seal-log.ts";
 
 /** What has to be done where a log is not signed. */
 const remedies: Record<RefusalReason, string> = {
-  rolled_back: "deliver the lost events again; where nobody has them, restore the log from a mirror",
+  rolled_back: "bring the lost events back (caseflow reconcile --repair), or restore the log from a mirror",
   forked: "restore the log from a mirror: what it holds now was never signed",
   damaged: "build the tree anew from the events, or restore the log from a mirror",
   state_unusable: "put the newest checkpoint that you trust into the file",

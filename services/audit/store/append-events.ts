@@ -22,6 +22,7 @@ import { createLog, lockLog, saveLog, toTree, type LogRow } from "./logs.ts";
 import { readOpenLeaves, readOpenRoots, type OpenLeavesRow, type RootRow } from "./open-tiles.ts";
 import { readSubjectHeads, saveSubjectHeads, toSubjectHead } from "./subject-heads.ts";
 import { insertTiles } from "./tiles.ts";
+import { TreeDamagedError } from "./tree-damaged.ts";
 
 /** An event that may be appended: what is judged of it, and what is stored. */
 export type Candidate = Arrival & Omit<NewEvent, "leafIndex">;
@@ -36,7 +37,7 @@ const settings = { ...keyLookups, synchronous_commit: "on" };
  * Appends what `plan` makes of one tenant's candidates, in one transaction, and returns the plan once it is committed.
  *
  * `plan` is asked once, under the lock of the tenant's log, and with what the log holds then. When it appends nothing,
- * nothing is written, but for what the tree lacked.
+ * nothing is written, but for what the tree lacked. Throws what `runLocked` throws, and `TreeDamagedError`.
  */
 export async function appendEvents(
   pool: Pool,
@@ -60,7 +61,7 @@ export async function appendEvents(
   }
 }
 
-/** Takes into the tree of the tenant's log what it lacks. Throws as `runLocked` does; what is done by then stays. */
+/** Takes into the tree of the tenant's log what it lacks. Throws as `appendEvents` does; what is done by then stays. */
 export async function catchUp(pool: Pool, options: LockedTransactionOptions): Promise<void> {
   await appendEvents(pool, options, [], ({ size }) => ({ outcomes: [], appended: [], heads: [], size }));
 }
@@ -92,11 +93,11 @@ function toState([, logs, recorded, heads, leaves, roots]: readonly QueryResult[
   if (!row || !recorded || !heads || !leaves || !roots) throw new Error("the tenant's log cannot be read");
   const tree = toTree(row);
   const size = Number(row.size);
-  const open = {
-    tree,
-    leaves: toLeaves(leaves.rows[0], tree.size - (tree.size % tileWidth)),
-    roots: toRoots(roots.rows),
-  };
+  const first = tree.size - (tree.size % tileWidth);
+  const open = { tree, leaves: toLeaves(leaves.rows[0], first), roots: toRoots(roots.rows) };
+  const known = first + open.leaves.length;
+  const lags = tree.size < size;
+  if (lags && known <= tree.size) throw new TreeDamagedError(`leaf ${known} is missing from the log`);
   return {
     log: {
       size: BigInt(row.size),
@@ -104,7 +105,7 @@ function toState([, logs, recorded, heads, leaves, roots]: readonly QueryResult[
       heads: heads.rows.map(toSubjectHead),
     },
     open,
-    isFarBehind: tree.size < size && tree.size - (tree.size % tileWidth) + open.leaves.length < size,
+    isFarBehind: lags && known < size,
   };
 }
 
@@ -115,7 +116,7 @@ function toLeaves(row: OpenLeavesRow | undefined, first: number): readonly Uint8
   const starts = new Map(indexes.map((index, place) => [Number(index), place * hashBytes]));
   return indexes.map((_, at) => {
     const start = starts.get(first + at);
-    if (start === undefined) throw new Error(`leaf ${first + at} is missing from the log`);
+    if (start === undefined) throw new TreeDamagedError(`leaf ${first + at} is missing from the log`);
     return hashes.subarray(start, start + hashBytes);
   });
 }

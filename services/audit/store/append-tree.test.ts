@@ -111,6 +111,11 @@ test("a tree that lacks a leaf, or a tile that is there already, stops the appen
   await expect(append(tenantId, 1)).rejects.toThrow("leaf 7 is missing from the log");
   expect(await sizesOf(tenantId)).toEqual({ size: 255, tree_size: 255 });
 
+  await appendAsReleased(database.appUrl, "lagging", 3);
+  await superuser.query("DELETE FROM events WHERE tenant_id = 'lagging'");
+  await expect(append("lagging", 1)).rejects.toThrow("leaf 0 is missing from the log");
+  expect(await sizesOf("lagging")).toEqual({ size: 3, tree_size: 0 });
+
   await append("squatted", 255);
   const tile = { level: 0, index: 0, hashes: Buffer.alloc(8_192), root: Buffer.alloc(32) };
   await runForTenant(pool, { tenantId: "squatted", timeoutMs: 5_000 }, [insertTiles("squatted", [tile])]);

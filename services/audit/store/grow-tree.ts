@@ -1,6 +1,7 @@
-import { hashTile, newTiles, tileWidth } from "#libs/merkle/tile.ts";
+import { hashTile, newTiles, tilePath, tileWidth } from "#libs/merkle/tile.ts";
 import { appendLeaves, type Tree } from "#libs/merkle/tree.ts";
 import type { NewTile } from "./tiles.ts";
+import { TreeDamagedError } from "./tree-damaged.ts";
 
 /** A log's tree, and of its partial tiles what the database was asked for. */
 export interface OpenTree {
@@ -18,8 +19,8 @@ export interface GrownTree {
 }
 
 /**
- * The tree with the leaves that it lacks of its log, and then `arriving`. Pure. Throws a RangeError when a tile is filled of which
- * the hashes were not all read.
+ * The tree with the leaves that it lacks of its log, and then `arriving`. Pure. Throws `TreeDamagedError` when a tile is filled of
+ * which not all hashes are there.
  */
 export function growTree({ tree, leaves, roots }: OpenTree, arriving: readonly Uint8Array[]): GrownTree {
   const lacking = leaves.slice(tree.size % tileWidth);
@@ -37,7 +38,11 @@ export function growTree({ tree, leaves, roots }: OpenTree, arriving: readonly U
     }
     const first = Math.floor(tree.size / tileWidth ** (level + 1));
     const start = (tile.index - first) * tileWidth;
-    const bytes = Buffer.concat(hashes.slice(start, start + tileWidth));
+    const own = hashes.slice(start, start + tileWidth);
+    if (own.length < tileWidth) {
+      throw new TreeDamagedError(`${tilePath(tile)} is filled by ${own.length} hashes`);
+    }
+    const bytes = Buffer.concat(own);
     const root = hashTile(bytes);
     added.push(root);
     tiles.push({ level, index: tile.index, hashes: bytes, root });

@@ -3,11 +3,7 @@ import { hashBytes } from "#libs/merkle/hash.ts";
 import { type ReadTile, type Tile, tilePath, tileWidth } from "#libs/merkle/tile.ts";
 import type { Statement } from "#libs/pg/statement.ts";
 import { findTile, listLeafHashes, listTileRoots, type HashesRow } from "./tiles.ts";
-
-/** Rows are missing without which the log's tree cannot be what its size says. */
-export class TreeDamagedError extends Error {
-  override readonly name = "TreeDamagedError";
-}
+import { TreeDamagedError } from "./tree-damaged.ts";
 
 /** Runs one statement for the tenant. */
 export type RunStatement = (statement: Statement) => Promise<QueryResult>;
