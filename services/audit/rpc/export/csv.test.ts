@@ -28,7 +28,7 @@ test("a line tells what the event does", () => {
   const digest = Buffer.from("ab".repeat(32), "hex");
   const { text, row } = lineOf({
     ...{ eventId: "0199e6a2-7a7e-7a31-b7a0-0d4c1f6a9b52", subject: "c-1", subjectSequence: 3n },
-    ...{ decisionHash: digest, reason: "sound", fromState: "a", toState: "b" },
+    ...{ decisionHash: digest, reason: "sound", fromState: "a", toState: "b", aboutEventIds: ["x", "y"] },
     actor: { id: "ada", kind: ActorKind.SERVICE, roles: ["clerk", "reviewer"], onBehalfOf: "grace" },
     tombstone: { originalDigest: digest, originalEventId: "x", reason: "given up" },
   });
@@ -37,7 +37,12 @@ test("a line tells what the event does", () => {
     ...{ actor_id: "ada", actor_kind: "service", actor_roles: "clerk reviewer" },
     ...{ actor_on_behalf_of: "grace", decision_hash: "ab".repeat(32), tombstone_reason: "given up" },
     ...{ occurred_at: "2023-11-14T22:13:20.123456789Z", received_at: "2023-11-14T22:13:22.000003Z" },
-    ...{ tombstone_original_digest: "ab".repeat(32), tenant_id: "acme", assignee_id: "" },
+    ...{
+      tombstone_original_digest: "ab".repeat(32),
+      tenant_id: "acme",
+      assignee_id: "",
+      about_event_ids: "x y",
+    },
   });
   expect(text).toMatch(/[^\r]\r\n$/);
 });

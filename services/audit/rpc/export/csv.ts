@@ -5,7 +5,10 @@ import type { StoredEvent } from "../../domain/event.ts";
 import { toTimestamp } from "../timestamps.ts";
 import { toHex, toTimeText } from "./texts.ts";
 
-/** What of an event stands in each column. Digests are in hex, times in RFC 3339, an actor's roles with blanks between. */
+/**
+ * What of an event stands in each column. Digests are in hex, times in RFC 3339, an actor's roles and the ids of events with
+ * blanks between.
+ */
 const columns: Readonly<Record<string, (event: Event, stored: StoredEvent) => string | number | bigint>> = {
   leaf_index: (_, { leafIndex }) => leafIndex,
   subject_sequence: ({ subjectSequence }) => subjectSequence,
@@ -32,6 +35,7 @@ const columns: Readonly<Record<string, (event: Event, stored: StoredEvent) => st
   review_round: ({ reviewRound }) => reviewRound,
   approvals_required: ({ approvalsRequired }) => approvalsRequired,
   appeal_window_days: ({ appealWindowDays }) => appealWindowDays,
+  about_event_ids: ({ aboutEventIds }) => aboutEventIds.join(" "),
   request_id: ({ requestId }) => requestId,
   correlation_id: ({ correlationId }) => correlationId,
   traceparent: ({ traceparent }) => traceparent,
