@@ -7,6 +7,8 @@ import { startStack } from "#services/local/start-stack.ts";
 
 export interface BenchStack extends AsyncDisposable {
   readonly stack: Stack;
+  /** Its folder. */
+  readonly home: string;
 }
 
 /** A stack of a benchmark's own: both services as processes, PostgreSQL, a folder and ports that nobody else has. */
@@ -21,5 +23,5 @@ export async function openBenchStack(): Promise<BenchStack> {
     await startStack({ config, reset: false, progress, signal: new AbortController().signal }),
   );
   const running = opened.move();
-  return { stack, [Symbol.asyncDispose]: () => running.disposeAsync() };
+  return { stack, home, [Symbol.asyncDispose]: () => running.disposeAsync() };
 }

@@ -1,4 +1,5 @@
 import { benchBudgets } from "./budgets.ts";
+import { benchLog } from "./log.ts";
 import { benchOverload } from "./overload.ts";
 
 /* `npm run bench`: one file a benchmark. Exit 0 when every bar passes, 1 when one does not, 2 when it was not understood. */
@@ -11,6 +12,7 @@ interface Benchmark {
 
 const benchmarks: Readonly<Record<string, Benchmark>> = {
   budgets: { about: "p95 of create, submit, get and health at 200 calls a second", run: benchBudgets },
+  log: { about: "a million events appended, queried, exported and verified", run: benchLog },
   overload: {
     about: "goodput in and after an overload, with and without the retry budget",
     run: benchOverload,
