@@ -27,6 +27,8 @@ const slices = 10;
 const pagesPerQuery = 20;
 const tokenSeconds = 4 * 3_600;
 const sealPollMs = 200;
+/** What is slow is to be seen in the figures, not to end the run. */
+const callMs = 60_000;
 const mebibyte = 1_024 * 1_024;
 
 /**
@@ -101,7 +103,7 @@ async function append(
         const makingSince = performance.now();
         const events = makeBatch();
         makingMs += performance.now() - makingSince;
-        const { outcomes } = await sources.recordEvents({ events });
+        const { outcomes } = await sources.recordEvents({ events }, { timeoutMs: callMs });
         if (outcomes.some(({ outcome }) => outcome !== DeliveryOutcome.APPLIED))
           throw new Error("an event was not applied");
         sent += outcomes.length;
@@ -162,7 +164,7 @@ function nextPage(
   filter: MessageInitShape<typeof EventFilterSchema>,
   pageToken: string,
 ) {
-  return auditor.listEvents({ filter, pageSize: 50, pageToken });
+  return auditor.listEvents({ filter, pageSize: 50, pageToken }, { timeoutMs: callMs });
 }
 
 interface Target {
