@@ -11,7 +11,7 @@ import { plotLatencies, type Series } from "./plot.ts";
 import { reportBars } from "./report.ts";
 
 const load = { perSecond: 200, seconds: 15 };
-const warmUp = { perSecond: 200, seconds: 3 };
+const warmUp = { perSecond: 200, seconds: 10 };
 const plotFile = "bench/budgets.svg";
 
 /**
