@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { createAuditClient, type AuditClient } from "#libs/client/audit-client.ts";
 import {
   DeliveryOutcome,
@@ -207,10 +208,15 @@ async function passOver(auditor: AuditClient, { url, token, pid, folder }: Targe
 /** The first checkpoint that covers all that was appended. */
 async function sealedCheckpoint(auditor: AuditClient): Promise<GetCheckpointResponse> {
   for (;;) {
-    const answer = await auditor.getCheckpoint({});
-    if (answer.unsealedCount === 0n) return answer;
+    const answer = await auditor.getCheckpoint({}).catch(ignoreAbsence);
+    if (answer?.unsealedCount === 0n) return answer;
     await pause(sealPollMs);
   }
+}
+
+/** Before its first checkpoint a log has none. */
+function ignoreAbsence(error: unknown): undefined {
+  if (ConnectError.from(error).code !== Code.NotFound) throw error;
 }
 
 /** The most memory that a process has had, as the kernel tells. */
