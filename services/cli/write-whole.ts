@@ -9,7 +9,9 @@ export async function writeWhole<T>(path: string, fill: (file: Writable) => Prom
   const file = createWriteStream(draft, { mode: 0o600 });
   try {
     await once(file, "open");
+    file.on("error", () => {}); // Also of writes that are under way when it is given up; what counts is asked for below.
     const filled = await fill(file);
+    if (file.errored) throw file.errored;
     file.end();
     await once(file, "close");
     await rename(draft, path);
