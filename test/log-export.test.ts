@@ -276,6 +276,25 @@ test("bytes that somebody changed in the database are never exported", async () 
   }
 });
 
+test.each<[what: string, spoil: string]>([
+  ["was changed in the database", "UPDATE events SET digest = sha256(digest)"],
+  ["is gone from the database", "DELETE FROM events"],
+])("an export gives every leaf before one that %s, and then ends with an error", async (_, spoil) => {
+  const tenant = newTenant();
+  const events = await append(tenant, 7);
+  await seal(tenant, 7);
+  await using superuser = await openSuperuser(audit.database.superuserUrl);
+  await superuser.query("ALTER TABLE events DROP CONSTRAINT IF EXISTS events_digest_holds");
+  await superuser.query(`${spoil} WHERE tenant_id = $1 AND leaf_index = 5`, [tenant]);
+  const got: Uint8Array[] = [];
+  const read = async () => {
+    for await (const { data } of (await audit.auditor(tenant)).exportEvents({}, { timeoutMs }))
+      got.push(data);
+  };
+  expect(await refusalOf(read())).toBe("Internal (no reason)");
+  expect(Buffer.concat(got).toString()).toBe(`${events.slice(0, 5).map(toLine).join("\n")}\n`);
+});
+
 /** A log that is far larger than what fits between a service and a client who does not read. */
 const large = { tenant: newTenant(), count: 120 };
 let filled: Promise<unknown> | undefined;

@@ -120,11 +120,18 @@ async function toService(url: URL, config: CliConfig): Promise<Service> {
 /** Judges the whole log of an audit service, as it exports it. */
 async function judgeService(service: Service, options: JudgeOptions): Promise<SourceVerdict> {
   await using audit = createAuditClient(service);
+  let count = 0;
+  const onEntry = (): void => {
+    count += 1;
+    options.onEntry?.();
+  };
   try {
-    return { kind: "log", ...(await judgeExport(openServiceLog(audit).exportFrom(0), options)) };
+    const log = openServiceLog(audit).exportFrom(0);
+    return { kind: "log", ...(await judgeExport(log, { ...options, onEntry })) };
   } catch (cause) {
     if (!(cause instanceof ConnectError)) throw cause;
-    throw unreadable(`${service.url} does not give its log: ${cause.message}.`, { cause });
+    const what = `${service.url} does not give its log from leaf ${count} on: ${cause.message}.`;
+    throw unreadable(what, { cause });
   }
 }
 

@@ -6,8 +6,8 @@
  *                between no connection is held
  *   close        what the format ends with, and the manifest, which says what the file holds
  *
- * Whole logs are counted while they are read: a leaf that is missing in the database ends the export with an error, and not
- * with a file that has a hole.
+ * Whole logs are counted while they are read: a leaf that is missing in the database, or does not have its digest, ends the export
+ * with an error behind all that come before it, and not with a file that has a hole.
  */
 import { createHash, type Hash } from "node:crypto";
 import type { Pool } from "pg";
@@ -150,13 +150,34 @@ async function* pagesOf(
     await auditor.verifyAgain();
     const statement = listEvents({ tenantId, filter, afterLeafIndex: passed - 1n, ...page });
     const { rows }: { readonly rows: ListedEventRow[] } = await readRows(pool, auditor, statement);
-    const events = rows.map((row) => checkEvent(tenantId, row));
     const from = passed;
-    passed = (events.at(-1)?.leafIndex ?? passed - 1n) + 1n;
-    more = Number(rows[0]?.found ?? 0) > rows.length;
-    const isShort = passed - from !== BigInt(events.length) || (!more && passed !== treeSize);
-    if (isWhole && isShort)
-      throw new Error(`leaves from ${from} on are missing, of ${treeSize} that were signed`);
+    const { events, damage } = takeSound(rows, (row, at) => {
+      const event = checkEvent(tenantId, row);
+      if (isWhole && event.leafIndex !== from + BigInt(at)) throw missing(from + BigInt(at), treeSize);
+      return event;
+    });
+    passed = (events.at(-1)?.leafIndex ?? from - 1n) + 1n;
     if (events.length > 0) yield events;
+    if (damage) throw damage.why;
+    more = Number(rows[0]?.found ?? 0) > rows.length;
+    if (isWhole && !more && passed !== treeSize) throw missing(passed, treeSize);
   }
+}
+
+/** The rows up to the first that cannot be taken, and why it cannot: how far an export came says which one it is. */
+function takeSound<Row, Taken>(
+  rows: readonly Row[],
+  take: (row: Row, at: number) => Taken,
+): { readonly events: readonly Taken[]; readonly damage?: { readonly why: unknown } } {
+  const events: Taken[] = [];
+  try {
+    for (const [at, row] of rows.entries()) events.push(take(row, at));
+  } catch (why) {
+    return { events, damage: { why } };
+  }
+  return { events };
+}
+
+function missing(leafIndex: bigint, treeSize: bigint): Error {
+  return new Error(`leaf ${leafIndex} is missing, of ${treeSize} that were signed`);
 }
