@@ -6,7 +6,7 @@ import { commandSequences, type Command } from "../support/case-model-commands.t
 import { readRemains, remainsOf } from "../support/case-model-record.ts";
 import { follow } from "../support/case-model-run.ts";
 import { startModelServices, type ModelServices } from "../support/case-model-services.ts";
-import { readModelSettings } from "../support/case-model-settings.ts";
+import { readRunSettings } from "../support/run-settings.ts";
 import { createTranscript, type Transcript } from "../support/case-model-transcript.ts";
 import { expectNoLeaks } from "../support/leak-check.ts";
 
@@ -14,7 +14,7 @@ import { expectNoLeaks } from "../support/leak-check.ts";
  * A failure names the seed, the shortest sequence found that fails, and what was sent and told in it. CASEFLOW_SEED=<seed>
  * repeats the run, CASEFLOW_RUNS=1000 looks harder.
  */
-const { seed, runs } = readModelSettings(20);
+const { seed, runs } = readRunSettings(20);
 const commandsMax = 25;
 const runMs = 3_000;
 /** How long to look for a shorter sequence. */

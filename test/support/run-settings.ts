@@ -1,8 +1,8 @@
-/** The same sequences in every ordinary run; a campaign names others. */
+/** The same in every ordinary run; a campaign names others. */
 const seedDefault = 20_260_304;
 
-/** How the model test runs: `CASEFLOW_SEED` repeats the sequences of an earlier run, `CASEFLOW_RUNS` makes it thorough. */
-export function readModelSettings(runsDefault: number): { readonly seed: number; readonly runs: number } {
+/** How a test runs that is random: `CASEFLOW_SEED` repeats an earlier run, `CASEFLOW_RUNS` makes it thorough. */
+export function readRunSettings(runsDefault: number): { readonly seed: number; readonly runs: number } {
   const seed = Number(process.env["CASEFLOW_SEED"] ?? seedDefault);
   const runs = Number(process.env["CASEFLOW_RUNS"] ?? runsDefault);
   if (!Number.isSafeInteger(seed)) throw new Error("CASEFLOW_SEED is no integer");
