@@ -18,7 +18,7 @@ export async function commandInProcess(
     vi.spyOn(console, "error").mockImplementation((...parts) => void (said.stderr += toText(parts))),
     ...(["stdout", "stderr"] as const).map((name) =>
       vi.spyOn(process[name], "write").mockImplementation((text) => {
-        said[name] += text.toString();
+        said[name] += typeof text === "string" ? text : Buffer.from(text).toString("utf8");
         return true;
       }),
     ),
