@@ -1,10 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
 import { startAuditService } from "./support/audit-service.ts";
+import { compareServices, type Services } from "./support/compare-services.ts";
 import { content, openCase, startCaseService, type CaseServiceFixture } from "./support/case-service.ts";
-import { cloneAuditDatabase, cloneCaseDatabase } from "./support/databases.ts";
+import { cloneAuditDatabase, cloneCaseDatabase, type AuditDatabase } from "./support/databases.ts";
 import { expectNoLeaks } from "./support/leak-check.ts";
 import { listAllEvents } from "./support/pair.ts";
+import { makeSigning, untilSealed } from "./support/signing.ts";
+import { expectSoundTrees } from "./support/sound-tree.ts";
 import { openSuperuser } from "./support/superuser.ts";
 import { createIssuer } from "./support/tokens.ts";
 import { untilDelivered } from "./support/until-delivered.ts";
@@ -92,4 +95,46 @@ test("an audit database put back to an earlier time takes no event before the on
   const { rows } = await superuser.query("SELECT case_id, version FROM outbox");
   expect(rows).toEqual([{ case_id: caseId, version: 3 }]);
   expect((await superuser.query("SELECT FROM dead_letters")).rowCount).toBe(0);
+});
+
+test("an audit database put back to an earlier time is not signed, which is said, until what it lost was delivered again; then what was signed goes on", async () => {
+  await using issuer = await createIssuer();
+  await using signing = await makeSigning();
+  await using live = await cloneAuditDatabase();
+  await using caseDatabase = await cloneCaseDatabase();
+  const logged: Record<string, unknown>[] = [];
+  /** Both services, on this audit database. */
+  const withServices = async <T>(database: AuditDatabase, act: (services: Services) => Promise<T>) => {
+    await using audit = await startAuditService({ issuer, database, signing, logged });
+    await using cases = await startCaseService({ issuer, auditUrl: audit.url, database: caseDatabase });
+    return await act({ cases, audit });
+  };
+  const settled = async ({ audit }: Services) => {
+    await untilDelivered(caseDatabase);
+    return await untilSealed(await audit.auditor());
+  };
+  const caseId = await withServices(live, async (services) => {
+    const id = await openCase(services.cases);
+    await settled(services);
+    return id;
+  });
+  await using backup = await cloneAuditDatabase(live.name);
+  const last = await withServices(live, async (services) => {
+    for (const title of ["lost by the restore", "lost too"]) await update(services.cases, caseId, title);
+    return (await settled(services)).checkpoint;
+  });
+  await withServices(backup, async (services) => {
+    await waitUntil(async () => logged.some(({ why }) => why === "rolled_back"));
+    expect(logged.find(({ why }) => why)).toMatchObject({
+      detail: "1 leaves are left of 3",
+      remedy: expect.stringContaining("caseflow reconcile --repair"),
+    });
+    expect(await compareServices(services, { repair: true })).toMatchObject({ totals: { requeued: 2 } });
+    expect((await settled(services)).checkpoint, "as it was signed the first time").toBe(last);
+    expect(logged.map(({ msg }) => msg)).toContain("the log is signed again");
+    await update(services.cases, caseId, "after the restore");
+    await settled(services);
+    await using superuser = await openSuperuser(backup.superuserUrl);
+    await expectSoundTrees(superuser);
+  });
 });
