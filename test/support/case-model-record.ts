@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type pg from "pg";
 import { expect } from "vitest";
 import type { AuditedEvent } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { CaseAction } from "#libs/gen/caseflow/cases/v1/case_pb.ts";
@@ -65,7 +66,8 @@ export async function readRemains(
   caseIds: ReadonlyMap<string, string>,
 ): Promise<Remains> {
   const { client, token, audit, issuer } = services;
-  const countRows = () => rowsOf(services.database.superuserUrl, tenants);
+  await using superuser = await openSuperuser(services.database.superuserUrl);
+  const countRows = () => rowsOf(superuser, tenants);
   await expect
     .poll(async () => (await countRows())["outbox"], { timeout: deliveryMs, interval: 10, message: "outbox" })
     .toBe(0);
@@ -88,8 +90,7 @@ export async function readRemains(
   };
 }
 
-async function rowsOf(superuserUrl: string, tenants: readonly string[]): Promise<Record<string, number>> {
-  await using superuser = await openSuperuser(superuserUrl);
+async function rowsOf(superuser: pg.Client, tenants: readonly string[]): Promise<Record<string, number>> {
   const tables = Object.keys(remainsOf({ cases: new Map(), applied: new Map() }, 0).rows);
   const kept = "case_contents WHERE content IS NOT NULL AND";
   const counts = tables.map((name) => {
