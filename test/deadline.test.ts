@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { expect, test } from "vitest";
+import { afterAll, beforeAll, test } from "vitest";
 import { Health } from "#libs/gen/grpc/health/v1/health_pb.ts";
 import { onwardCall } from "#libs/rpc/onward-call.ts";
 import { connectForTest, serveForTest } from "#libs/rpc/serve-for-test.ts";
@@ -64,17 +64,36 @@ async function codeOf(call: Promise<unknown>): Promise<Code | undefined> {
   );
 }
 
-test.each<[what: string, service: "cases" | "audit", sleepy: string, call: typeof createCase]>([
+const callers: readonly [
+  what: string,
+  service: "cases" | "audit",
+  sleepy: string,
+  call: typeof createCase,
+][] = [
   ["a write of the case service", "cases", sleepyInsert("cases"), createCase],
   ["the same by way of another service", "cases", sleepyInsert("cases"), createCaseFromElsewhere],
   ["a read of the case service", "cases", sleepySelect("cases"), readCase],
   ["an append's wait for its log", "audit", sleepyInsert("logs"), appendEvent],
   ["an append's own write", "audit", sleepyInsert("events"), appendEvent],
   ["a read of the audit service", "audit", sleepySelect("events"), readEvents],
-])(
+];
+
+const stack = new AsyncDisposableStack();
+let pairs: ReadonlyMap<string, Pair>;
+
+beforeAll(async () => {
+  const started = callers.map(
+    async ([what]) => [what, stack.use(await startPair({ relay: "off" }))] as const,
+  );
+  pairs = new Map(await Promise.all(started));
+});
+afterAll(() => stack.disposeAsync());
+
+// At the same time, each with services and databases of its own: nearly all of a test is its caller's time.
+test.concurrent.for(callers)(
   "a caller's deadline ends a statement that sleeps in the database: %s",
-  async (_, service, sleepy, call) => {
-    await using pair = await startPair({ relay: "off" });
+  async ([what, service, sleepy, call], { expect }) => {
+    const pair = pairs.get(what)!;
     await using database = await openSuperuser(pair[service].database.superuserUrl);
     await openCase(pair.cases);
     await appendEvent(pair, {});
