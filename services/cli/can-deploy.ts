@@ -1,5 +1,4 @@
 import { type Command, InvalidArgumentError } from "commander";
-import { canDeploy, UnknownDeployment } from "#contracts/can-deploy.ts";
 
 import { print } from "./print.ts";
 
@@ -20,6 +19,8 @@ Examples:
   caseflow can-deploy intake-portal@next --json`,
     )
     .action(async (target: Target, _options: unknown, command: Command) => {
+      // Much to load, and only for this command.
+      const { canDeploy, UnknownDeployment } = await import("#contracts/can-deploy.ts");
       try {
         const { can, reasons } = await canDeploy(target.service, target.version);
         print(command, [can ? "yes" : "no", ...reasons].join("\n  "), { can, reasons });
