@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { access, readFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import { expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 
 import { createAuditClient } from "#libs/client/audit-client.ts";
 import { createCaseClient } from "#libs/client/case-client.ts";
@@ -10,17 +10,22 @@ import type { Stack } from "#libs/client/stack.ts";
 
 import { npmStart, processesOf, run, untilGone, untilReady } from "./support/local-stack.ts";
 import { untilSealed } from "./support/signing.ts";
-import { makeTemporaryHome } from "./support/temporary-home.ts";
+import { makeTemporaryHome, type TemporaryHome } from "./support/temporary-home.ts";
 import { waitUntil } from "./support/wait-until.ts";
 
 /** A test may start a stack three times, on a machine that does other things too. */
 const patienceMs = 120_000;
 const ctrlC = "\x03";
 
-test("data survives a restart, and --reset forgets it", { timeout: patienceMs }, async () => {
-  await using temporary = await makeTemporaryHome();
-  const home = temporary.path;
+/** Of one test after the other: a start finds what the test before left, but for the first. */
+let temporary: TemporaryHome;
+beforeAll(async () => {
+  temporary = await makeTemporaryHome();
+});
+afterAll(() => temporary[Symbol.asyncDispose]());
 
+test("data survives a restart, and --reset forgets it", { timeout: patienceMs }, async () => {
+  const home = temporary.path;
   await using first = npmStart({ home });
   const started = await untilReady(home, first);
   const caseId = await createCase(started);
@@ -53,7 +58,6 @@ test("data survives a restart, and --reset forgets it", { timeout: patienceMs },
 });
 
 test("one Ctrl-C in a terminal stops everything and exits 0", { timeout: patienceMs }, async () => {
-  await using temporary = await makeTemporaryHome();
   const home = temporary.path;
   await using terminal = openTerminal(home);
   await untilReady(home, terminal);
@@ -67,7 +71,6 @@ test(
   "a second Ctrl-C does not wait for a service that hangs, and exits 130",
   { timeout: patienceMs },
   async () => {
-    await using temporary = await makeTemporaryHome();
     const home = temporary.path;
     await using terminal = openTerminal(home);
     const stack = await untilReady(home, terminal);
@@ -78,18 +81,17 @@ test(
   },
 );
 
-test("a signal while the stack is starting stops it too, and exits 0", async () => {
-  await using temporary = await makeTemporaryHome();
-  await using starting = npmStart({ home: temporary.path });
-  await vi.waitFor(() => expect(starting.output()).toContain("migrations"), { timeout: 20_000 });
+test("a signal while the stack is starting stops it too, and exits 0", { timeout: patienceMs }, async () => {
+  await using another = await makeTemporaryHome();
+  await using starting = npmStart({ home: another.path });
+  await vi.waitFor(() => expect(starting.output()).toContain("migrations"), { timeout: 45_000 });
   starting.kill("SIGTERM");
   expect(await starting.ended, starting.output()).toBe(0);
   expect(starting.output()).not.toContain("Ready.");
-  await expectStopped(temporary.path);
+  await expectStopped(another.path);
 });
 
 test("a second SIGTERM to npm does not wait either, and exits 143", { timeout: patienceMs }, async () => {
-  await using temporary = await makeTemporaryHome();
   const home = temporary.path;
   await using starting = npmStart({ home });
   const stack = await untilReady(home, starting);
@@ -103,9 +105,7 @@ test(
   "a killed npm, and a killed stack, leave nothing running, and the next start works",
   { timeout: patienceMs },
   async () => {
-    await using temporary = await makeTemporaryHome();
     const home = temporary.path;
-
     await using first = npmStart({ home });
     const caseId = await createCase(await untilReady(home, first));
     first.kill("SIGKILL");
@@ -129,7 +129,6 @@ test(
   "a service that dies takes the stack with it, which says which and exits 1",
   { timeout: patienceMs },
   async () => {
-    await using temporary = await makeTemporaryHome();
     const home = temporary.path;
     await using starting = npmStart({ home });
     const stack = await untilReady(home, starting);
