@@ -3,8 +3,8 @@ import { join } from "node:path";
 
 import { expect, test } from "vitest";
 
+import { commandInProcess } from "./support/command-in-process.ts";
 import { createEmptyDatabase } from "./support/empty-database.ts";
-import { root, run } from "./support/local-stack.ts";
 
 const home = join(tmpdir(), "caseflow-without-a-stack");
 
@@ -52,6 +52,9 @@ test("a migration that is no number is not understood, and exits 2", async () =>
 });
 
 async function migrate(env: Record<string, string>, ...args: string[]) {
-  await using running = run(join(root, "services/cli/main.ts"), ["migrate", ...args], { home, env });
-  return { exitCode: await running.ended, output: running.output() };
+  const { exit, stdout, stderr } = await commandInProcess(["migrate", ...args], {
+    CASEFLOW_HOME: home,
+    ...env,
+  });
+  return { exitCode: exit, output: stderr + stdout };
 }

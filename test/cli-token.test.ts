@@ -7,9 +7,8 @@ import { expect, test } from "vitest";
 
 import { createLocalIssuer, defaultIssuerNames } from "#libs/local-issuer/local-issuer.ts";
 
+import { commandInProcess } from "./support/command-in-process.ts";
 import { root, run } from "./support/local-stack.ts";
-
-const command = join(root, "services/cli/main.ts");
 
 test("the token carries every claim that was asked for, and nothing else is printed", async () => {
   await using home = await openHome();
@@ -78,11 +77,12 @@ test.each([
 test("without an issuer's key the command says how to get one, and exits 1", async () => {
   await using home = await openHome();
   await rm(join(home.path, "issuer-key.json"));
-  const { exitCode, output } = await home.caseflow("token", "--sub", "ada", "--roles", "auditor");
-  expect(output).toBe(
+  const args = ["token", "--sub", "ada", "--roles", "auditor"];
+  await using running = run(join(root, "services/cli/main.ts"), args, { home: home.path });
+  expect(await running.ended).toBe(1);
+  expect(running.output()).toBe(
     `caseflow: there is no local issuer below ${home.path}: npm start makes one (CASEFLOW_HOME names the folder)\n`,
   );
-  expect(exitCode).toBe(1);
 });
 
 test.each([["token"], ["case", "show"], ["explain"], ["import"], ["export"], ["migrate"]])(
@@ -110,8 +110,8 @@ async function openHome() {
   return {
     path,
     async caseflow(...args: string[]) {
-      await using running = run(command, args, { home: path });
-      return { exitCode: await running.ended, output: running.output() };
+      const { exit, stdout, stderr } = await commandInProcess(args, { CASEFLOW_HOME: path });
+      return { exitCode: exit, output: stderr + stdout };
     },
     [Symbol.asyncDispose]: () => rm(path, { recursive: true }),
   };
