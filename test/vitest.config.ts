@@ -11,7 +11,7 @@ export default defineConfig({
     include: ["**/*.test.ts"],
     exclude: ["**/node_modules/**", "**/.caseflow/**"],
     pool: "forks",
-    maxWorkers: 2, // Files at a time: each may run services and a database of its own.
+    maxWorkers: 3, // Files at a time: each may run services of its own, and waits for them half of its time.
     globalSetup: fileURLToPath(new URL("support/cluster.ts", import.meta.url)),
     provide: { crashPointStride: 18 }, // `npm run torture` takes them all.
     testTimeout: 30_000,

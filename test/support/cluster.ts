@@ -29,8 +29,8 @@ declare module "vitest" {
 /** By kind; a template takes no connections, so that it can be cloned at any time. */
 export const templates = { case: "case_template", audit: "audit_template" } as const;
 
-/** Two workers, each with a pool for every service of a stack or two. */
-const maxConnections = 300;
+/** Three workers, each with a pool for every service of a stack or two. */
+const maxConnections = 400;
 
 /** Called by vitest before the first test; what it returns is called after the last. */
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
