@@ -1,13 +1,14 @@
 import { randomUUID } from "node:crypto";
 
 import { Code, ConnectError } from "@connectrpc/connect";
-import { type Meter, metrics } from "@opentelemetry/api";
+import { metrics } from "@opentelemetry/api";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { createCaseClient } from "#libs/client/case-client.ts";
 import { defaultLimits } from "#libs/client/client-options.ts";
 
 import { content, openCase, startCaseService } from "./support/case-service.ts";
+import { watchCounters } from "./support/count-metrics.ts";
 import { createManualClock } from "./support/manual-clock.ts";
 import { type OutageProxy, startOutageProxy } from "./support/outage-proxy.ts";
 import { openSuperuser } from "./support/superuser.ts";
@@ -21,11 +22,9 @@ const codeOf = (call: Promise<unknown>): Promise<string> =>
 let attempts = 0;
 
 beforeAll(() => {
-  const createCounter = (name: string) => ({
-    add: (value: number) => void (name === "caseflow.client.attempts" && (attempts += value)),
+  watchCounters((name, value) => {
+    if (name === "caseflow.client.attempts") attempts += value;
   });
-  // Counters are all that the client asks a meter for.
-  metrics.setGlobalMeterProvider({ getMeter: () => ({ createCounter }) as unknown as Meter });
 });
 afterAll(() => metrics.disable());
 

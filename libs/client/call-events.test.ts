@@ -1,8 +1,9 @@
 import { Code, ConnectError } from "@connectrpc/connect";
-import { type Meter, metrics } from "@opentelemetry/api";
+import { metrics } from "@opentelemetry/api";
 import { NodeSDK } from "@opentelemetry/sdk-node";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 
+import { watchCounters } from "#test/support/count-metrics.ts";
 import { type Act, startScriptedService } from "#test/support/scripted-service.ts";
 
 import { createCaseClient } from "./case-client.ts";
@@ -34,15 +35,12 @@ const sdk = new NodeSDK({
 
 beforeAll(() => {
   sdk.start();
-  const createCounter = (name: string) => ({
-    add(value: number, { target, ...rest }: Record<string, unknown>) {
-      expect(target).toBe("case");
-      const key = [name.replace("caseflow.client.", ""), ...Object.values(rest)].join(" ");
-      counts.set(key, (counts.get(key) ?? 0) + value);
-    },
+  watchCounters((name, value, { target, ...rest }) => {
+    const key = [name.replace("caseflow.client.", target === "case" ? "" : "?"), ...Object.values(rest)].join(
+      " ",
+    );
+    counts.set(key, (counts.get(key) ?? 0) + value);
   });
-  // Counters are all that this client asks a meter for.
-  metrics.setGlobalMeterProvider({ getMeter: () => ({ createCounter }) as unknown as Meter });
 });
 beforeEach(() => {
   counts.clear();

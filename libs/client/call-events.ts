@@ -1,14 +1,19 @@
 import { Code } from "@connectrpc/connect";
 import { metrics, trace } from "@opentelemetry/api";
 import type { BreakerState } from "#libs/resilience/circuit-breaker.ts";
+import { codeName } from "#libs/rpc/code-name.ts";
+import { createDurations } from "#libs/telemetry/durations.ts";
+import { type ClientState, watchClient } from "./call-gauges.ts";
 
 /** What kept a call or another attempt from being made, without anything being sent. */
 export type Refusal = "deadline" | "bulkhead" | "breaker" | "retry_budget";
 
 /** What a client tells of its calls: each a metric, and an event on the span of the call it happens in. */
-export interface CallEvents {
-  /** An attempt has ended: with an answer, or with its code. */
-  attempt(method: string, code: Code | "ok"): void;
+export interface CallEvents extends Disposable {
+  /** What the client tells of itself when asked, until this is disposed. */
+  watch(state: ClientState): void;
+  /** An attempt has ended: with an answer, of a stream with its first message, or with its code. */
+  attempt(method: string, code: Code | "ok", durationMs: number): void;
   retry(method: string, attempt: number, waitMs: number, code: Code): void;
   refusal(method: string, by: Refusal): void;
   breaker(method: string, to: BreakerState): void;
@@ -30,10 +35,19 @@ export function createCallEvents(target: string): CallEvents {
   const breakers = counter("breaker.changes", "State changes of circuit breakers, by the new state");
   const addresses = counter("address.changes", "Addresses found unhealthy, or healthy again");
   const renewals = counter("connection.renewals", "Connections replaced for their age");
+  const recordDuration = createDurations(
+    "caseflow.client",
+    "dependency.request.duration",
+    "How long attempts to call another service took, by its name and by how they ended",
+  );
+  const watches = new DisposableStack();
   const tell = (name: string, attributes: Record<string, string | number | boolean>) =>
     trace.getActiveSpan()?.addEvent(name, attributes);
   return {
-    attempt(method, code) {
+    watch: (state) => void watches.use(watchClient(target, state)),
+    attempt(method, code, durationMs) {
+      const outcome = code === "ok" ? code : codeName(code);
+      recordDuration(durationMs, { dependency: target, outcome });
       attempts.add(1, { target, method, code: nameOf(code) });
     },
     retry(method, attempt, waitMs, code) {
@@ -56,6 +70,7 @@ export function createCallEvents(target: string): CallEvents {
       renewals.add(1, { target, address: url });
       tell("connection renewed", { address: url });
     },
+    [Symbol.dispose]: () => watches.dispose(),
   };
 }
 

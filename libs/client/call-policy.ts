@@ -62,6 +62,10 @@ export function callPolicy({ target, limits, protocol, clock, events }: CallPoli
   const bulkhead = createBulkhead(limits.bulkhead);
   const retryBudget = limits.retryBudget === "off" ? undefined : createRetryBudget(limits.retryBudget);
   const breakers = new Map<string, CircuitBreaker>();
+  events.watch({
+    breakers: () => breakers.entries().map(([method, breaker]) => [method, breaker.state()]),
+    retriesLeft: () => retryBudget?.left(),
+  });
 
   function breakerOf(method: string): CircuitBreaker | undefined {
     if (limits.breaker === "off") return undefined;
@@ -126,10 +130,12 @@ export function callPolicy({ target, limits, protocol, clock, events }: CallPoli
         throw refused(method, "deadline", Code.DeadlineExceeded, "no time is left for an attempt");
       const permit = breaker?.enter();
       if (breaker && !permit) throw open();
+      const startedAt = performance.now();
+      const tell = (code: Code | "ok") => events.attempt(method, code, performance.now() - startedAt);
       try {
         const response = await send(request, time, timeoutMs, next);
         permit?.settle("success");
-        events.attempt(method, "ok");
+        tell("ok");
         isStream = response.stream;
         return response.stream ? watched(response, time, leave) : response;
       } catch (error) {
@@ -137,7 +143,7 @@ export function callPolicy({ target, limits, protocol, clock, events }: CallPoli
         permit?.settle(
           isInfrastructureFailure(status) ? "failure" : time.signal.aborted ? "unknown" : "success",
         );
-        events.attempt(method, status.code);
+        tell(status.code);
         throw status;
       }
     } finally {

@@ -88,6 +88,7 @@ export function openTransport(target: string, options: ClientOptions): OpenTrans
     async [Symbol.asyncDispose]() {
       closed.abort(new ConnectError("the client is closed", Code.Canceled));
       sessions.abort();
+      events[Symbol.dispose]();
     },
   };
 }

@@ -1,6 +1,7 @@
 import { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Pool } from "pg";
+import { watchPool } from "./pool-metrics.ts";
 
 export interface OpenPoolOptions {
   /** `postgresql://user:password@host:port/database`, or with a socket folder: `postgresql://user@%2Ffolder/database`. */
@@ -47,9 +48,13 @@ export function openPool(options: OpenPoolOptions): Pool & AsyncDisposable {
   pool.on("error", options.onError);
   // Without a listener of its own, a connection that dies while in use ends the process.
   pool.on("connect", (client) => client.on("error", () => {}));
+  const watch = watchPool(pool, options.applicationName);
   let closed: Promise<void> | undefined;
-  const drainMs = options.drainMs ?? defaultDrainMs;
-  return Object.assign(pool, { [Symbol.asyncDispose]: () => (closed ??= close(pool, sockets, drainMs)) });
+  const end = (): Promise<void> => {
+    watch[Symbol.dispose]();
+    return close(pool, sockets, options.drainMs ?? defaultDrainMs);
+  };
+  return Object.assign(pool, { [Symbol.asyncDispose]: () => (closed ??= end()) });
 }
 
 function openSocket(sockets: Set<Socket>): Socket {

@@ -23,6 +23,7 @@ import { exchange } from "./exchange.ts";
 import { isReusable, readOutcome } from "./outcome.ts";
 import { claimNames, prepareStatements, type SendableStatement } from "./prepare-statements.ts";
 import type { Statement } from "./statement.ts";
+import { timeStatements } from "./statement-times.ts";
 import { NotConnectedError, TimeBudgetSpentError } from "./transaction-errors.ts";
 import { tryAgainUntil } from "./try-again.ts";
 
@@ -114,7 +115,9 @@ async function runBefore(
   claimNames(client, statements);
 
   connection.reusable = false;
-  const answers = await exchange(client, begin, statements, leftMs + answerGraceMs);
+  const answers = await timeStatements(statements, () =>
+    exchange(client, begin, statements, leftMs + answerGraceMs),
+  );
   connection.reusable = isReusable(client, answers);
   return readOutcome(answers, readOnly);
 }

@@ -32,6 +32,8 @@ export interface BreakerPermit {
 }
 
 export interface CircuitBreaker {
+  /** An open circuit whose time is over is open until somebody enters. */
+  state(): BreakerState;
   /** Whether `enter` would refuse now. */
   isRefusing(): boolean;
   /** `undefined`: refused. Every permit has to be settled. */
@@ -104,6 +106,7 @@ export function createCircuitBreaker(
   };
 
   return {
+    state: () => state,
     isRefusing,
     enter() {
       if (isRefusing()) return undefined;

@@ -11,6 +11,8 @@ export interface RetryBudget {
   payIn(): void;
   /** Takes one retry; false when there is none left. */
   take(): boolean;
+  /** Retries that may be taken at once, with what is saved up of the next. */
+  left(): number;
 }
 
 /**
@@ -29,5 +31,6 @@ export function createRetryBudget({ share, burst }: RetryBudgetLimits): RetryBud
       left -= 1;
       return true;
     },
+    left: () => left,
   };
 }

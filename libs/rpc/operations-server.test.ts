@@ -14,6 +14,7 @@ const options = {
   commit: "abc",
   isStarted: () => true,
   isReady: () => true,
+  metrics: async () => undefined,
 };
 
 test("each page tells one thing", async () => {
@@ -41,6 +42,16 @@ test("each page tells one thing", async () => {
     commit: "abc",
     node: process.versions.node,
   });
+});
+
+test("metrics are given as Prometheus reads them, and are not found where nothing is measured", async () => {
+  let metrics: string | undefined = "up 1\n";
+  await using server = await listenForOperations({ ...options, metrics: async () => metrics });
+  const answer = await fetch(`${server.url}/metrics`);
+  expect(answer.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
+  expect(await answer.text()).toBe("up 1\n");
+  metrics = undefined;
+  expect((await fetch(`${server.url}/metrics`)).status).toBe(404);
 });
 
 test.each([

@@ -12,6 +12,8 @@ export interface OperationsOptions {
   readonly isStarted: () => boolean;
   /** Whether calls should be sent here. */
   readonly isReady: () => boolean;
+  /** In Prometheus' text format; `undefined` where nothing is measured. Has a time limit of its own. */
+  readonly metrics: () => Promise<string | undefined>;
 }
 
 export interface OperationsServer extends AsyncDisposable {
@@ -31,11 +33,12 @@ const requestMs = 5_000;
 
 /** Tells whoever operates the service how it is, over HTTP/1.1 beside the RPCs. Throws `PortTakenError`. */
 export async function listenForOperations(options: OperationsOptions): Promise<OperationsServer> {
-  const { version, commit, isStarted, isReady } = options;
+  const { version, commit, isStarted, isReady, metrics } = options;
   const pages: Pages = {
     "/livez": () => verdict(true),
     "/readyz": () => verdict(isReady()),
     "/startupz": () => verdict(isStarted()),
+    "/metrics": async () => toPage(await metrics()),
     "/version": () => json({ version, commit, node: process.versions.node }),
   };
   const server = createServer(
@@ -46,7 +49,7 @@ export async function listenForOperations(options: OperationsOptions): Promise<O
       keepAliveTimeout: requestMs,
       connectionsCheckingInterval: requestMs / 5,
     },
-    (request, response) => send(response, answer(pages, request)),
+    (request, response) => void answer(pages, request).then((page) => send(response, page)),
   );
   server.maxConnections = connectionsMax;
   // Bytes that come to nothing, a connection that is never used: closed for want of a request.
@@ -63,15 +66,15 @@ export async function listenForOperations(options: OperationsOptions): Promise<O
   };
 }
 
-type Pages = Readonly<Record<string, () => Page>>;
+type Pages = Readonly<Record<string, () => Page | Promise<Page>>>;
 
-function answer(pages: Pages, { method, url }: IncomingMessage): Page {
+async function answer(pages: Pages, { method, url }: IncomingMessage): Promise<Page> {
   if (method !== "GET" && method !== "HEAD") return text(405, "method not allowed");
   const path = url?.split("?", 1)[0] ?? "";
   const page = pages[path];
   if (page === undefined) return text(404, "not found");
   try {
-    return page();
+    return await page();
   } catch {
     return text(500, "internal error");
   }
@@ -88,6 +91,11 @@ function verdict(good: boolean): Page {
 
 function text(status: number, body: string): Page {
   return { status, type: "text/plain; charset=utf-8", body };
+}
+
+function toPage(metrics: string | undefined): Page {
+  if (metrics === undefined) return text(404, "nothing is measured here");
+  return { status: 200, type: "text/plain; version=0.0.4; charset=utf-8", body: metrics };
 }
 
 function json(value: unknown): Page {

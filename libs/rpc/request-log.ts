@@ -1,15 +1,10 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 
-import {
-  Code,
-  ConnectError,
-  createContextKey,
-  type HandlerContext,
-  type Interceptor,
-} from "@connectrpc/connect";
+import { ConnectError, createContextKey, type HandlerContext, type Interceptor } from "@connectrpc/connect";
 
 import { ErrorInfoSchema } from "#libs/gen/google/rpc/error_details_pb.ts";
 
+import { codeName } from "./code-name.ts";
 import { statusKey } from "./faults.ts";
 import { mapIterable } from "./map-iterable.ts";
 import { principalKey } from "./principal.ts";
@@ -83,13 +78,9 @@ function toLine(context: HandlerContext, finished: boolean): Omit<RequestLogLine
     ...factsOf(values, method),
     tenant: principal?.tenantId,
     principal: principal?.id,
-    code: status === undefined ? "ok" : toSnakeCase(Code[status.code]),
+    code: status === undefined ? "ok" : codeName(status.code),
     reason: status?.findDetails(ErrorInfoSchema)[0]?.reason,
     streaming: method.methodKind !== "unary",
     protocol: protocolName,
   };
-}
-
-function toSnakeCase(name: string): string {
-  return name.replace(/(?<=[a-z])[A-Z]/g, "_$&").toLowerCase();
 }

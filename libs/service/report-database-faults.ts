@@ -1,3 +1,4 @@
+import { metrics } from "@opentelemetry/api";
 import { DatabaseError } from "pg";
 import { Fault } from "#libs/fault/fault.ts";
 import {
@@ -6,6 +7,15 @@ import {
   StatementTimeoutError,
   TimeBudgetSpentError,
 } from "#libs/pg/transaction-errors.ts";
+import { lazily } from "#libs/telemetry/lazily.ts";
+
+const unknownOutcomes = lazily(() => {
+  const counter = metrics.getMeter("pg").createCounter("commit.outcome.unknown", {
+    description: "Transactions of which nobody here knows whether they were committed",
+  });
+  counter.add(0); // There from the start, so that a first one shows as a rise.
+  return counter;
+});
 
 export type DatabaseReason = "DEPENDENCY_DOWN" | "OUTCOME_UNKNOWN" | "OVERLOADED";
 
@@ -18,9 +28,11 @@ const retryAfterMs = 250;
  * flies on as it is: it is for whoever knows the statement, or a bug.
  */
 export async function reportDatabaseFaults<T>(run: () => Promise<T>): Promise<T> {
+  const unknown = unknownOutcomes();
   try {
     return await run();
   } catch (error) {
+    if (error instanceof OutcomeUnknownError) unknown.add(1);
     throw toFault(error) ?? error;
   }
 }

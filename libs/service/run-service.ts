@@ -1,10 +1,11 @@
 import { ConfigError, type Environment } from "#libs/config/read-settings.ts";
 import { createLog, type Log, type LogOptions } from "#libs/telemetry/log.ts";
+import { startMetrics } from "#libs/telemetry/metrics.ts";
 import { shutdownTelemetry } from "#libs/telemetry/sdk.ts";
 import { readRelease, type Release } from "./release.ts";
 
 export interface ServiceDefinition<C extends { readonly logLevel: LogOptions["level"] }> {
-  /** Stands in every log line. */
+  /** Stands in every log line, and in metrics that are sent unless `OTEL_SERVICE_NAME` does. */
   readonly name: string;
   /** Throws `ConfigError`. */
   readonly readConfig: (env: Environment) => C;
@@ -43,6 +44,7 @@ export async function runService<C extends { readonly logLevel: LogOptions["leve
     process.exitCode = 1;
     return;
   }
+  await startMetrics(env, { name, ...release });
   const log = createLog({ service: name, version: release.version, level: config.logLevel });
   try {
     const running = await start(config, release, log);

@@ -9,8 +9,10 @@ import { listen } from "#libs/rpc/listen.ts";
 import { monitorHealth } from "#libs/rpc/monitor-health.ts";
 import { listenForOperations } from "#libs/rpc/operations-server.ts";
 import { reflectionRoutes } from "#libs/rpc/reflection.ts";
+import { createRequestMetrics } from "#libs/rpc/request-metrics.ts";
 import { createTokenVerifier } from "#libs/rpc/verify-token.ts";
 import type { Log } from "#libs/telemetry/log.ts";
+import { renderMetrics } from "#libs/telemetry/metrics.ts";
 import { serverSpans } from "#libs/telemetry/server-spans.ts";
 import type { Release } from "./release.ts";
 
@@ -63,7 +65,7 @@ const connectReasons: Partial<Record<Code, ServingReason>> = {
 
 /**
  * Serves RPCs with everything a service of ours has around its handlers: three protocols on one port, tokens, the authz
- * option of each method, validation, error details, one log line a call, health, reflection, and probes on a second port.
+ * option of each method, validation, error details, one log line a call, health, reflection, and probes and metrics on a second port.
  *
  * Disposing tells the world first (NOT_SERVING), lets calls under way end within `drainMs`, then closes both ports.
  * Throws `PortTakenError`.
@@ -80,6 +82,7 @@ export async function serve<R extends string>(options: ServeOptions<R>): Promise
     clockToleranceSeconds,
     onKeysFailure: (error) => log.warn({ err: error }, "the key set cannot be loaded"),
   });
+  const measure = createRequestMetrics();
   let started = false;
   const guarded = new Set(services.map(({ typeName }) => typeName));
   const chain = createCallChain<R | ServingReason>({
@@ -89,10 +92,14 @@ export async function serve<R extends string>(options: ServeOptions<R>): Promise
       connectReasons,
       onUnexpected: (error, call) => log.error({ err: error, ...call }, "call failed unexpectedly"),
     },
-    log: (line) => log.info(line, "call"),
+    log: (line) => {
+      measure.call(line);
+      log.info(line, "call");
+    },
     authenticate: {
       verifier,
       authz: readAuthz,
+      onFailure: measure.authFailure,
       open: ({ typeName }) => !guarded.has(typeName),
       reasons: { unauthenticated: "UNAUTHENTICATED", forbidden: "FORBIDDEN", unavailable: "DEPENDENCY_DOWN" },
     },
@@ -121,6 +128,7 @@ export async function serve<R extends string>(options: ServeOptions<R>): Promise
       port: options.metricsPort,
       isStarted: () => started,
       isReady: () => health.isServing(),
+      metrics: renderMetrics,
     }),
   );
   const monitor = opened.use(

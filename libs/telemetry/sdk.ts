@@ -1,3 +1,5 @@
+import { shutdownMetrics } from "./metrics.ts";
+
 interface Sdk {
   shutdown(): Promise<void>;
 }
@@ -9,7 +11,7 @@ let running: Sdk | undefined;
  * `env` is the process's own environment: the SDK reads it too.
  *
  * Spans go out over OTLP (protobuf over HTTP unless `OTEL_EXPORTER_OTLP_PROTOCOL` says otherwise), W3C trace context
- * comes in and goes on. Metrics and logs are not exported. There is no automatic instrumentation: it costs a third of
+ * comes in and goes on. Metrics are `startMetrics`'s, and logs are not exported. There is no automatic instrumentation: it costs a third of
  * the throughput, and spans made by hand a tenth.
  */
 export async function startTelemetry(env: Readonly<Record<string, string | undefined>>): Promise<void> {
@@ -21,7 +23,8 @@ export async function startTelemetry(env: Readonly<Record<string, string | undef
 }
 
 /**
- * Sends the spans still held back, for at most `timeoutMs`, and ends tracing. Does nothing the second time. Never throws.
+ * Sends the spans and measurements still held back, for at most `timeoutMs`, and ends tracing and measuring. Does nothing the second
+ * time. Never throws.
  *
  * A request to a collector that does not answer outlives the limit, and keeps a process that is not told to exit alive
  * for `OTEL_EXPORTER_OTLP_TIMEOUT` (10 s when not set).
@@ -29,10 +32,9 @@ export async function startTelemetry(env: Readonly<Record<string, string | undef
 export async function shutdownTelemetry(timeoutMs: number): Promise<void> {
   const sdk = running;
   running = undefined;
-  if (!sdk) return;
   const { promise: late, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(resolve, timeoutMs);
-  const sent = sdk.shutdown().catch(() => {}); // A collector that is away must not keep a service from stopping.
+  const sent = Promise.allSettled([sdk?.shutdown(), shutdownMetrics()]); // A collector that is away must not keep a service from stopping.
   await Promise.race([sent, late]);
   clearTimeout(timer);
 }

@@ -2,13 +2,13 @@ import { randomUUID } from "node:crypto";
 import { mkdir, writeFile } from "node:fs/promises";
 import { setTimeout as pause } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
-import { metrics, type Meter } from "@opentelemetry/api";
 import { createCaseClient } from "#libs/client/case-client.ts";
 import type { ClientOptions } from "#libs/client/client-options.ts";
 import type { Stack } from "#libs/client/stack.ts";
 import { defaultIssuerNames } from "#libs/local-issuer/local-issuer.ts";
 import { createLog } from "#libs/telemetry/log.ts";
 import { start } from "#services/case/main.ts";
+import { watchCounters } from "../support/count-metrics.ts";
 import { openBenchStack } from "./bench-stack.ts";
 import { plotOverTime, type Line } from "./plot-over-time.ts";
 import { reportBars } from "./report.ts";
@@ -165,11 +165,7 @@ interface AttemptTally {
 /** Sees each attempt that any client in this process ends, by the counter that clients keep of them. */
 function tallyAttempts(): AttemptTally {
   const tally: AttemptTally = { onAttempt: () => {} };
-  const createCounter = (name: string) => ({
-    add: () => name === "caseflow.client.attempts" && tally.onAttempt(),
-  });
-  // Clients ask it for counters, and for nothing else.
-  metrics.setGlobalMeterProvider({ getMeter: () => ({ createCounter }) as unknown as Meter });
+  watchCounters((name) => name === "caseflow.client.attempts" && tally.onAttempt());
   return tally;
 }
 

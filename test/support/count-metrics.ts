@@ -1,4 +1,4 @@
-import { metrics, type Meter } from "@opentelemetry/api";
+import { createNoopMeter, metrics, type Attributes, type Meter } from "@opentelemetry/api";
 
 /** What was counted, by the counter's name and its attributes' values: `name value … → sum`. */
 export interface CountedMetrics extends Disposable {
@@ -8,13 +8,19 @@ export interface CountedMetrics extends Disposable {
 /** Counts in memory what counters are given that are made from here on, until it is disposed. One at a time in a process. */
 export function countMetrics(): CountedMetrics {
   const counts = new Map<string, number>();
-  const createCounter = (name: string) => ({
-    add(value: number, attributes: Record<string, unknown> = {}) {
-      const key = [name, ...Object.values(attributes)].join(" ");
-      counts.set(key, (counts.get(key) ?? 0) + value);
-    },
+  watchCounters((name, value, attributes) => {
+    const key = [name, ...Object.values(attributes)].join(" ");
+    counts.set(key, (counts.get(key) ?? 0) + value);
   });
-  // Counters are all that is asked of a meter here.
-  metrics.setGlobalMeterProvider({ getMeter: () => ({ createCounter }) as unknown as Meter });
   return { counts, [Symbol.dispose]: () => metrics.disable() };
+}
+
+/** Tells what counters are given that are made from here on, until metrics are disabled; other instruments tell nothing. */
+export function watchCounters(onAdd: (name: string, value: number, attributes: Attributes) => void): void {
+  const createCounter = (name: string) => ({
+    add: (value: number, attributes: Attributes = {}) => onAdd(name, value, attributes),
+  });
+  // One of its own: the API has a single meter that does nothing, which tracing uses too.
+  const silent = Object.create(createNoopMeter()) as Meter;
+  metrics.setGlobalMeterProvider({ getMeter: () => Object.assign(silent, { createCounter }) });
 }

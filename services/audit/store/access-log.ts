@@ -67,7 +67,7 @@ export function listAccesses(
   const where = given.map(({ sql }, at) => ` AND ${sql} $${at + 4}`).join("");
   return {
     // One text a set of conditions, so that each can use its own index.
-    name: `list_accesses_${given.map(({ letter }) => letter).join("")}`,
+    name: `list_accesses:${given.map(({ letter }) => letter).join("")}`,
     text: `
       SELECT access_id, at, principal_id, principal_kind, on_behalf_of, roles, method, filter, outcome,
              given_count, first_leaf_index, last_leaf_index, begun_by

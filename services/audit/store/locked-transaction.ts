@@ -17,6 +17,7 @@ import { exchange } from "#libs/pg/exchange.ts";
 import { isReusable, readOutcome } from "#libs/pg/outcome.ts";
 import { claimNames, prepareStatements, type SendableStatement } from "#libs/pg/prepare-statements.ts";
 import type { Statement } from "#libs/pg/statement.ts";
+import { timeStatements } from "#libs/pg/statement-times.ts";
 import {
   NotConnectedError,
   StatementTimeoutError,
@@ -62,14 +63,18 @@ export async function runLocked(
       "app.tenant_id": tenantId,
       ...settings,
     });
-    const results = await readFirst(client, begin, preparedReads, readMs + answerGraceMs);
+    const results = await timeStatements(preparedReads, () =>
+      readFirst(client, begin, preparedReads, readMs + answerGraceMs),
+    );
     const writes = prepareStatements(decide(results));
     if (writes.length === 0) return;
 
     claimNames(client, writes);
     const writeMs = leftMs(endsAt);
     const limit = `SET LOCAL statement_timeout = ${writeMs}`;
-    const answers = await exchange(client, limit, writes, writeMs + answerGraceMs);
+    const answers = await timeStatements(writes, () =>
+      exchange(client, limit, writes, writeMs + answerGraceMs),
+    );
     connection.reusable = isReusable(client, answers);
     readOutcome(answers, false);
   } finally {

@@ -76,7 +76,7 @@ export function listCases(
   values.push(countMax, bytesMax);
   const [count, bytes] = [`$${values.length - 1}`, `$${values.length}`];
   return {
-    name: `list_cases_${given.join("")}`,
+    name: `list_cases:${given.join("")}`,
     text: `
       SELECT *
         FROM (SELECT *,
