@@ -52,7 +52,7 @@ const deliver = async (
   events: readonly PendingEvent[] = [pending],
 ): Promise<readonly Outcome[]> => {
   await using client = createAuditClient({ url, token: "a-token" });
-  return await createRecordEvents(client)(events);
+  return await createRecordEvents(client, () => new Date())(events);
 };
 
 test.each<[string, ProviderState, ExpectedMessage, Outcome]>([

@@ -13,6 +13,7 @@ import { createPolicies } from "./application/policies.ts";
 import { createReadCases } from "./application/read-cases.ts";
 import { createRequeueEntries } from "./application/requeue-entries.ts";
 import { createWatchCases } from "./application/watch-cases.ts";
+import { createWriteMetrics } from "./application/write-metrics.ts";
 import { readConfig, type Config } from "./config.ts";
 import { createAnnouncer } from "./relay/announce.ts";
 import { openCommitFeed } from "./relay/commit-feed.ts";
@@ -61,7 +62,7 @@ export async function start(
     announcer.wake();
   };
   const watchCases = createWatchCases({ pool, now, onCommits: commits.listen, ...watchLimits });
-  const writing = { pool, now, encodeEvent, onCommitted };
+  const writing = { pool, now, encodeEvent, onCommitted, metrics: createWriteMetrics() };
   const application = {
     changeCase: createChangeCase(writing),
     policies: createPolicies(writing),

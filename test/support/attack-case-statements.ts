@@ -6,6 +6,7 @@ import { findAppliedRequest, saveAnswer } from "#services/case/store/answers.ts"
 import { findChange, listChanges } from "#services/case/store/changes.ts";
 import { findDeadLetter, findDeadLetters, listDeadLetters } from "#services/case/store/dead-letters.ts";
 import { listEntryDigests } from "#services/case/store/entry-digests.ts";
+import { countDeadLetters, countPending } from "#services/case/store/backlog.ts";
 import { listExpiredAnswers, removeExpiredAnswers } from "#services/case/store/expired-answers.ts";
 import { listCases, loadCase } from "#services/case/store/cases.ts";
 import { listEntries } from "#services/case/store/history.ts";
@@ -130,6 +131,8 @@ export function caseAttacks({
       const answer = { tenantId, principalId, requestId };
       return removeExpiredAnswers(tenantId, [answer], new Date());
     }),
+    relay("countPending", countPending),
+    relay("countDeadLetters", countDeadLetters),
     relay("buryEvent", (tenantId) => buryEvent(pending(tenantId), "REASON", "detail", new Date())),
   ];
 }

@@ -24,19 +24,22 @@ export interface OtlpReceiver extends AsyncDisposable {
   readonly env: Readonly<Record<string, string>>;
   /** All spans so far, in order of arrival. */
   spans(): readonly ReceivedSpan[];
+  /** Names of all metrics so far, those of a service alone. Metrics are read from JSON. */
+  metricNames(service: string): ReadonlySet<string>;
   /** Bodies that came as protobuf, which is not decoded here. */
   protobufBodies(): readonly Buffer[];
   /** Resolves with the first span, past or future, that `fits`; throws after `timeoutMs`, naming what did arrive. */
   waitForSpan(fits: (span: ReceivedSpan) => boolean, timeoutMs?: number): Promise<ReceivedSpan>;
 }
 
-/** Starts an OTLP receiver of traces over HTTP, on a free port of the loopback interface. */
+/** Starts an OTLP receiver of traces and metrics over HTTP, on a free port of the loopback interface. */
 export async function startOtlpReceiver(): Promise<OtlpReceiver> {
   const spans: ReceivedSpan[] = [];
   const protobufBodies: Buffer[] = [];
+  const metricsByService = new Map<string, Set<string>>();
   const waiting = new Set<() => void>();
   const answer = async (request: IncomingMessage, response: ServerResponse) => {
-    const status = await receive(request, spans, protobufBodies);
+    const status = await receive(request, spans, metricsByService, protobufBodies);
     response.writeHead(status, { "content-type": "application/json" }).end("{}");
     for (const look of waiting) look();
   };
@@ -51,6 +54,7 @@ export async function startOtlpReceiver(): Promise<OtlpReceiver> {
       OTEL_BSP_SCHEDULE_DELAY: "50",
     },
     spans: () => spans,
+    metricNames: (service) => metricsByService.get(service) ?? new Set(),
     protobufBodies: () => protobufBodies,
     waitForSpan(fits, timeoutMs = 5_000) {
       return new Promise((resolve, reject) => {
@@ -80,14 +84,35 @@ export async function startOtlpReceiver(): Promise<OtlpReceiver> {
 async function receive(
   request: IncomingMessage,
   spans: ReceivedSpan[],
+  metricsByService: Map<string, Set<string>>,
   protobufBodies: Buffer[],
 ): Promise<number> {
   const body = await buffer(request);
-  if (request.method !== "POST" || request.url !== "/v1/traces") return 404;
-  if (request.headers["content-type"] === "application/json")
+  if (request.method !== "POST" || (request.url !== "/v1/traces" && request.url !== "/v1/metrics"))
+    return 404;
+  const isJson = request.headers["content-type"] === "application/json";
+  if (isJson && request.url === "/v1/metrics") readMetrics(JSON.parse(body.toString()), metricsByService);
+  else if (request.headers["content-type"] === "application/json")
     spans.push(...readSpans(JSON.parse(body.toString())));
   else protobufBodies.push(body);
   return 200;
+}
+
+/** `ExportMetricsServiceRequest`, as far as it is used here. */
+interface MetricsRequest {
+  resourceMetrics?: {
+    resource?: { attributes?: KeyValue[] };
+    scopeMetrics?: { metrics?: { name: string }[] }[];
+  }[];
+}
+
+function readMetrics(request: MetricsRequest, byService: Map<string, Set<string>>): void {
+  for (const { resource, scopeMetrics } of request.resourceMetrics ?? []) {
+    const service = String(readAttributes(resource?.attributes)["service.name"]);
+    const names = byService.get(service) ?? new Set();
+    byService.set(service, names);
+    for (const scope of scopeMetrics ?? []) for (const { name } of scope.metrics ?? []) names.add(name);
+  }
 }
 
 /** `ExportTraceServiceRequest` of opentelemetry-proto 1, in its JSON form, as far as it is used here. */

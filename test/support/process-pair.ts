@@ -1,5 +1,7 @@
 import { writeRelayToken } from "./case-service.ts";
 import { cloneAuditDatabase, cloneCaseDatabase, type AuditDatabase, type CaseDatabase } from "./databases.ts";
+import type { Signing } from "./signing.ts";
+import type { SignerConfig } from "#services/audit/config.ts";
 import { startServiceProcess, type ServiceProcess } from "./service-process.ts";
 import { createIssuer, type Issuer } from "./tokens.ts";
 
@@ -12,7 +14,17 @@ export interface ProcessPair extends AsyncDisposable {
   readonly auditDatabase: AuditDatabase;
 }
 
-export async function startProcessPair(env: Readonly<Record<string, string>> = {}): Promise<ProcessPair> {
+export interface ProcessPairOptions {
+  /** With what the audit service signs; absent: it does not. */
+  readonly signing?: Signing;
+  /** How the case service reaches its database, given how it is reached straight. */
+  readonly toCaseDatabase?: (url: string) => Promise<string>;
+}
+
+export async function startProcessPair(
+  env: Readonly<Record<string, string>> = {},
+  { signing, toCaseDatabase = async (url) => url }: ProcessPairOptions = {},
+): Promise<ProcessPair> {
   await using opened = new AsyncDisposableStack();
   const issuer = opened.use(await createIssuer());
   const caseDatabase = opened.use(await cloneCaseDatabase());
@@ -30,6 +42,7 @@ export async function startProcessPair(env: Readonly<Record<string, string>> = {
       AUDIT_PORT: "0",
       AUDIT_METRICS_PORT: "0",
       AUDIT_DATABASE_URL: auditDatabase.appUrl,
+      ...(signing && signingEnv(signing.config(auditDatabase))),
     }),
   );
   const cases = opened.use(
@@ -38,7 +51,7 @@ export async function startProcessPair(env: Readonly<Record<string, string>> = {
       OTEL_SERVICE_NAME: "case",
       CASE_PORT: "0",
       CASE_METRICS_PORT: "0",
-      CASE_DATABASE_URL: caseDatabase.appUrl,
+      CASE_DATABASE_URL: await toCaseDatabase(caseDatabase.appUrl),
       CASE_RELAY_DATABASE_URL: caseDatabase.relayUrl,
       AUDIT_URL: audit.url,
       AUDIT_TOKEN_FILE: await writeRelayToken(issuer),
@@ -52,5 +65,14 @@ export async function startProcessPair(env: Readonly<Record<string, string>> = {
     caseDatabase,
     auditDatabase,
     [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}
+
+function signingEnv(config: SignerConfig): Readonly<Record<string, string>> {
+  return {
+    AUDIT_SIGNER_DATABASE_URL: config.signerDatabaseUrl,
+    AUDIT_SIGNING_KEYS: config.signingKeys,
+    AUDIT_SIGNER_HOME: config.signerHome,
+    CASEFLOW_LOG_ORIGIN: config.logOrigin,
   };
 }

@@ -6,6 +6,7 @@ import { openPool } from "#libs/pg/pool.ts";
 import { runTransaction } from "#libs/pg/tenant-transaction.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import { listSignedLogs, type SignedLogRow } from "../store/checkpoints.ts";
+import { type LogGauges, type LookedAt, watchLogs } from "./log-gauges.ts";
 import { openLastCheckpoints } from "./last-checkpoints.ts";
 import { readSigningKeys } from "./read-signing-keys.ts";
 import { createSealEvents, type SealEvents } from "./seal-events.ts";
@@ -77,6 +78,7 @@ export async function openSigner(options: SignerOptions): Promise<Signer> {
   const state: State = {
     dependencies: { pool, keys, origin: logOrigin, last, catchUp: options.catchUp, now: options.now },
     events: createSealEvents(log),
+    gauges: opened.use(watchLogs()),
     log,
     bell,
     woken: new Set(),
@@ -105,6 +107,7 @@ export async function openSigner(options: SignerOptions): Promise<Signer> {
 interface State {
   readonly dependencies: SealDependencies;
   readonly events: SealEvents;
+  readonly gauges: LogGauges;
   readonly log: Log;
   readonly bell: Bell;
   /** Logs that may have more than is signed. */
@@ -126,16 +129,19 @@ async function run(state: State, stopping: AbortSignal): Promise<void> {
 }
 
 /** Wakes every log that has something to sign, or has not what was signed. */
-async function poll({ dependencies: { pool, last }, woken }: State): Promise<void> {
+async function poll({ dependencies: { pool, last }, gauges, woken }: State): Promise<void> {
   const unseen = new Set(last.sizes.keys());
+  const seen: LookedAt[] = [];
   for await (const { tenant_id: tenantId, size, tree_size: treeSize, checkpoint_size: signed } of listLogs(
     pool,
   )) {
     unseen.delete(tenantId);
+    seen.push({ tenantId, size: Number(size), signed: Number(signed) });
     const sizes = [size, treeSize, last.sizes.get(tenantId)].map(Number);
     if (sizes.some((own) => own !== Number(signed))) woken.add(tenantId);
   }
   for (const tenantId of unseen) woken.add(tenantId);
+  gauges.seen(seen);
 }
 
 async function* listLogs(pool: Pool): AsyncIterable<SignedLogRow> {

@@ -7,6 +7,7 @@ import { reportDatabaseFaults } from "#libs/service/report-database-faults.ts";
 import type { Reason } from "../domain/reason.ts";
 import { findAppliedRequest, toAppliedRequest, type AppliedRequest } from "../store/answers.ts";
 import { isLostRace } from "../store/lost-race.ts";
+import type { NewEntry, WriteEnd, WriteMetrics } from "./write-metrics.ts";
 import type { Actor, EventFacts } from "./event-facts.ts";
 
 /*
@@ -56,6 +57,7 @@ export interface WriteDependencies {
   readonly encodeEvent: (facts: EventFacts) => Uint8Array;
   /** Told after each commit, so that the relay need not wait for its poll. */
   readonly onCommitted: () => void;
+  readonly metrics: WriteMetrics;
 }
 
 /** What one attempt would write. */
@@ -63,6 +65,8 @@ export interface Attempt {
   /** The one data-modifying statement; it writes one row or, when somebody was faster, none. */
   readonly statement: Statement;
   readonly answer: Uint8Array;
+  /** Absent where it adds nothing to the record. */
+  readonly entry?: NewEntry;
   /** What the statement goes on from; 0: nothing was there. */
   readonly fromVersion: number;
   /** For a statement that touches one row or hundreds. */
@@ -75,7 +79,7 @@ export interface Attempt {
  * makes of outages.
  */
 export async function applyOnce(
-  { pool, now, onCommitted }: WriteDependencies,
+  { pool, now, onCommitted, metrics }: WriteDependencies,
   request: WriteRequest,
   load: Statement,
   prepare: (found: pg.QueryResult, at: Date) => Attempt,
@@ -83,11 +87,12 @@ export async function applyOnce(
   for (let attempt = 1; ; attempt++) {
     const { found, applied } = await look(pool, request, load, now());
     if (applied) return { answer: replay(request, applied), replayed: true };
-    const prepared = prepare(found, now());
-    if (await commit(pool, request, prepared)) {
+    const prepared = countConflicts(metrics, () => prepare(found, now()));
+    if (await commit(pool, metrics, request, prepared)) {
       onCommitted();
       return { answer: prepared.answer, replayed: false };
     }
+    metrics.conflict();
     if (attempt === attemptsMax) {
       throw new Fault<Reason>("VERSION_MISMATCH", { current_version: String(prepared.fromVersion) });
     }
@@ -130,15 +135,31 @@ function replay(request: WriteRequest, applied: AppliedRequest): Uint8Array {
 /** Commits; false when somebody was faster and nothing was written. */
 async function commit(
   pool: pg.Pool,
+  metrics: WriteMetrics,
   request: WriteRequest,
-  { statement, planEachTime = false }: Attempt,
+  { statement, entry, planEachTime = false }: Attempt,
 ): Promise<boolean> {
+  const end = (how: WriteEnd): boolean => {
+    if (entry) metrics.ended(entry, how);
+    return how === "committed";
+  };
   try {
     const options = { tenantId: request.tenantId, timeoutMs: request.remainingMs(), planEachTime };
     const [saved] = await reportDatabaseFaults(() => runForTenant(pool, options, [statement]));
-    return saved?.rowCount === 1;
+    return end(saved?.rowCount === 1 ? "committed" : "raced");
   } catch (error) {
-    if (isLostRace(error)) return false;
+    if (isLostRace(error)) return end("raced");
+    end(error instanceof Fault && error.reason === "OUTCOME_UNKNOWN" ? "unknown" : "failed");
+    throw error;
+  }
+}
+
+/** The rules judge the version that a caller names. */
+function countConflicts<T>(metrics: WriteMetrics, judge: () => T): T {
+  try {
+    return judge();
+  } catch (error) {
+    if (error instanceof Fault && error.reason === "VERSION_MISMATCH") metrics.conflict();
     throw error;
   }
 }

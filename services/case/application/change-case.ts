@@ -74,6 +74,7 @@ function attempt(
   };
   const decision = decide(current?.case, command, request.expectedVersion, by);
   if (!decision.accepted) {
+    dependencies.metrics.refused(current?.case.state);
     throw new Fault<Reason>(decision.reason, decision.metadata, { fields: fieldsOf(decision.metadata) });
   }
   const { next } = decision;
@@ -107,7 +108,12 @@ function attempt(
     content: newContent(current?.case.contentVersion, next, salt),
     approvalOf: action === "approve" && decided ? { decisionHash: decided } : undefined,
   };
-  return { statement: saveTransition(transition), answer, fromVersion: current?.case.version ?? 0 };
+  return {
+    statement: saveTransition(transition),
+    answer,
+    entry: { action, transition: { from: current?.case.state, to: next.state } },
+    fromVersion: current?.case.version ?? 0,
+  };
 }
 
 function decisionHashOf(tenantId: string, { next, decidesReviewAt }: Accepted): Uint8Array | undefined {

@@ -150,7 +150,8 @@ function attemptRedrive(
     answer,
   });
   const statement = redriveDeadLetters({ ...act, deadEventIds: found });
-  return { statement, answer, fromVersion: row.act_version ?? 0, planEachTime: true };
+  const entry = { action: "redrive" };
+  return { statement, answer, entry, fromVersion: row.act_version ?? 0, planEachTime: true };
 }
 
 function attemptSkip(
@@ -176,7 +177,7 @@ function attemptSkip(
   const tombstone =
     known === undefined ? sealTombstone(dependencies, request, at, row, tombstoneEventId) : undefined;
   const statement = skipDeadLetter({ ...act, deadEventId: eventId, tombstoneEventId, tombstone });
-  return { statement, answer, fromVersion: row.act_version ?? 0 };
+  return { statement, answer, entry: { action: "skip" }, fromVersion: row.act_version ?? 0 };
 }
 
 /** What neither an act nor a tombstone has. */

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { millisecondsOf, nextEventId } from "./event-id.ts";
+import { nextEventId } from "./event-id.ts";
+import { millisecondsOf } from "../domain/event-time.ts";
 
 const at = new Date("2026-03-04T05:06:07.890Z");
 

@@ -1,4 +1,5 @@
 import { v7 } from "uuid";
+import { millisecondsOf } from "../domain/event-time.ts";
 
 /**
  * A new event's id: UUIDv7 (RFC 9562) of the present millisecond, but always later than the case's event before it. So a
@@ -15,9 +16,4 @@ export function nextEventId(at: Date, previousEventId: string | undefined): stri
  */
 export function standInEventId(originalEventId: string): string {
   return v7({ msecs: millisecondsOf(originalEventId) });
-}
-
-/** The Unix milliseconds in a UUIDv7: its first 48 bits. */
-export function millisecondsOf(uuidV7: string): number {
-  return Number.parseInt(uuidV7.replaceAll("-", "").slice(0, 12), 16);
 }

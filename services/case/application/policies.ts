@@ -90,5 +90,5 @@ function attempt(
     subjectId: subjectId(subject),
     policy: next,
   });
-  return { statement, answer, fromVersion: row?.version ?? 0 };
+  return { statement, answer, entry: { action: "set_policy" }, fromVersion: row?.version ?? 0 };
 }

@@ -3,6 +3,8 @@ import type { AuditClient } from "#libs/client/audit-client.ts";
 import { DeliveryOutcome, type EventOutcome } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { ErrorInfoSchema } from "#libs/gen/google/rpc/error_details_pb.ts";
 import { currentTraceparent, withSpan } from "#libs/telemetry/trace-context.ts";
+import { millisecondsOf } from "../domain/event-time.ts";
+import { createDeliveryMetrics, type DeliveryMetrics } from "../relay/delivery-metrics.ts";
 import { DeliveryError, type Outcome, type RecordEvents } from "../relay/deliver.ts";
 import type { PendingEvent } from "../domain/pending-event.ts";
 
@@ -11,15 +13,16 @@ const deliveryTimeoutMs = 10_000;
 
 /**
  * Delivers through the audit service's typed client. A batch is a trace of its own, linked to the traces of its events; in
- * each of those a span stands for the delivery, linked to the batch.
+ * each of those a span stands for the delivery, linked to the batch. Counts what becomes of it.
  */
-export function createRecordEvents(client: Pick<AuditClient, "recordEvents">): RecordEvents {
+export function createRecordEvents(client: Pick<AuditClient, "recordEvents">, now: () => Date): RecordEvents {
+  const metrics = createDeliveryMetrics();
   return (events) => {
     const traced = events.filter(({ traceparent }) => traceparent !== "");
     const links = traced.map(({ traceparent }) => traceparent);
     const attributes = { "messaging.batch.message_count": events.length };
     return withSpan("relay batch", { parent: "", links, attributes }, async () => {
-      const delivery = deliver(client, events);
+      const delivery = measured(metrics, now, events, deliver(client, events));
       const batch = currentTraceparent();
       const spans =
         batch === undefined ? [] : traced.map((event) => tellTrace(event, batch, events, delivery));
@@ -39,6 +42,26 @@ function tellTrace(
     const outcome = (await delivery)[events.indexOf(event)];
     span.setAttribute("caseflow.delivery.outcome", outcome?.kind ?? "none");
   });
+}
+
+async function measured(
+  metrics: DeliveryMetrics,
+  now: () => Date,
+  events: readonly PendingEvent[],
+  delivery: Promise<readonly Outcome[]>,
+): Promise<readonly Outcome[]> {
+  try {
+    const outcomes = await delivery;
+    const at = now().getTime();
+    events.forEach(({ eventId }, index) => {
+      const kind = outcomes[index]?.kind;
+      if (kind) metrics.answered(kind, at - millisecondsOf(eventId));
+    });
+    return outcomes;
+  } catch (error) {
+    if (error instanceof DeliveryError) metrics.failed(error.kind, events.length);
+    throw error;
+  }
 }
 
 async function deliver(

@@ -3,13 +3,14 @@ import { createAuditClient } from "#libs/client/audit-client.ts";
 import { openPool } from "#libs/pg/pool.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import type { RelayConfig } from "../config.ts";
+import { watchBacklog } from "../relay/backlog-gauges.ts";
 import { startRemoval } from "../relay/remove-answers.ts";
 import { startRelay, type Relay } from "../relay/relay.ts";
 import { createRecordEvents } from "./audit-recorder.ts";
 
 const connectTimeoutMs = 5_000;
-/** One a lane that is worked at a time, and one for removing answers. */
-const poolMax = 5;
+/** One a lane that is worked at a time, one for removing answers, and one for telling the backlog. */
+const poolMax = 6;
 
 /** The relay with a pool and an audit client of its own, and what else its role does; `now` dates its dead letters. */
 export function openRelay(config: RelayConfig, log: Log, now: () => Date): Relay {
@@ -35,12 +36,13 @@ export function openRelay(config: RelayConfig, log: Log, now: () => Date): Relay
     startRelay({
       databaseUrl: config.relayDatabaseUrl,
       pool,
-      recordEvents: createRecordEvents(client),
+      recordEvents: createRecordEvents(client, now),
       pollMs: config.relayPollMs,
       now,
       log,
     }),
   );
+  opened.use(watchBacklog({ pool, now }));
   opened.use(startRemoval({ pool, now, log }));
   return { wake: () => relay.wake(), [Symbol.asyncDispose]: () => opened.disposeAsync() };
 }
