@@ -1,7 +1,9 @@
+import { toJson } from "@bufbuild/protobuf";
 import { ConnectError } from "@connectrpc/connect";
 import type { Command } from "commander";
 import { createAuditClient } from "#libs/client/audit-client.ts";
 import { readStack } from "#libs/client/stack.ts";
+import { type Reconciliation, ReconciliationSchema } from "#libs/gen/caseflow/event/v1/event_pb.ts";
 import { encodeBase64 } from "#libs/merkle/base64.ts";
 import type { NoteVerifier } from "#libs/merkle/signed-note.ts";
 
@@ -13,7 +15,7 @@ import { keepCheckpoint, readKept } from "./kept-checkpoint.ts";
 import { openServiceLog } from "./log/open-service-log.ts";
 import { print } from "./print.ts";
 import { addKey, toLogKeys } from "./verifier-keys.ts";
-import { exitCodes, unreadable, Unverified } from "./verify/fault.ts";
+import { exitCodes, toLine, unreadable, Unverified } from "./verify/fault.ts";
 import { judgeExport } from "./verify/judge-export.ts";
 import type { JudgeOptions } from "./verify/judge-log.ts";
 import { judgePath, judgeUrl, type SourceVerdict } from "./verify/judge-source.ts";
@@ -142,15 +144,26 @@ function tellTombstones(count: number): string {
 function tellVerdict(verdict: SourceVerdict): string {
   const { size, root, origin } = verdict.checkpoint;
   const log = `size=${size} root=${encodeBase64(root)} checkpoint of ${origin}`;
-  if (verdict.kind === "proof")
-    return `event=${verdict.place.eventId} leaf=${verdict.place.leafIndex} ${log}`;
+  if (verdict.kind === "proof") {
+    const { place, reconciliation } = verdict;
+    const proved = `event=${place.eventId} leaf=${place.leafIndex} ${log}`;
+    return reconciliation ? `${proved}\n${tellStatement(reconciliation)}` : proved;
+  }
   return `events=${verdict.eventCount} subjects=${verdict.subjectCount} ${log}`;
+}
+
+function tellStatement({ source, treeSize, entryCount }: Reconciliation): string {
+  return `states: of the log's first ${treeSize} events ${entryCount} are of ${toLine(source)}, and they and its delivered entries are the same`;
 }
 
 function toData(verdict: SourceVerdict) {
   const { size, root, origin, note } = verdict.checkpoint;
   const checkpoint = { origin, size, root: encodeBase64(root), note };
-  if (verdict.kind === "proof") return { kind: verdict.kind, ...verdict.place, checkpoint };
+  if (verdict.kind === "proof") {
+    const { kind, place, reconciliation } = verdict;
+    const states = reconciliation && toJson(ReconciliationSchema, reconciliation);
+    return { kind, ...place, ...(states !== undefined && { states }), checkpoint };
+  }
   const { kind, eventCount: events, subjectCount: subjects, tombstoneCount: tombstones } = verdict;
   return { kind, events, subjects, tombstones, checkpoint };
 }

@@ -50,6 +50,13 @@ test("an event that keeps to the schema is read whole, its times rounded down to
 });
 
 const digest = randomBytes(32);
+const reconciliation = {
+  source: "a/b",
+  treeSize: 9n,
+  rootHash: digest,
+  entryCount: 9n,
+  entriesDigest: digest,
+};
 const tooLong = (most: number) => "x".repeat(most + 1);
 
 test.each<[string, Parameters<typeof encode>[0]]>([
@@ -91,6 +98,11 @@ test.each<[string, Parameters<typeof encode>[0]]>([
   ["tombstone", { tombstone: { originalDigest: digest, originalEventId: valid.eventId } }],
   ["about_event_ids", { aboutEventIds: [valid.eventId, "1"] }],
   ["about_event_ids", { aboutEventIds: Array.from({ length: 501 }, () => valid.eventId) }],
+  ["reconciliation", { reconciliation: { ...reconciliation, source: "" } }],
+  ["reconciliation", { reconciliation: { ...reconciliation, treeSize: 0n, entryCount: 0n } }],
+  ["reconciliation", { reconciliation: { ...reconciliation, rootHash: digest.subarray(1) } }],
+  ["reconciliation", { reconciliation: { ...reconciliation, entryCount: 10n } }],
+  ["reconciliation", { reconciliation: { ...reconciliation, entriesDigest: digest.subarray(1) } }],
 ])("a wrong %s is told by its name and by nothing it holds", (field, changes) => {
   expect(readEvent(encode(changes))).toMatchObject({ fault: field });
 });

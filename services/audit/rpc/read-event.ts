@@ -6,6 +6,7 @@ import {
   ActorKind,
   type Event as EventMessage,
   EventSchema,
+  type Reconciliation,
   type Tombstone,
 } from "#libs/gen/caseflow/event/v1/event_pb.ts";
 
@@ -80,6 +81,7 @@ function findFault(event: EventMessage): string | undefined {
       "about_event_ids",
       event.aboutEventIds.length <= 500 && event.aboutEventIds.every((id) => uuid.test(id)),
     ],
+    ["reconciliation", event.reconciliation === undefined || isReconciliation(event.reconciliation)],
   ];
   return rules.find(([, keeps]) => !keeps)?.[0];
 }
@@ -95,6 +97,22 @@ function isActor({ id, kind, roles, onBehalfOf }: Actor): boolean {
 
 function isTombstone({ originalDigest, originalEventId, reason }: Tombstone): boolean {
   return originalDigest.length === sha256Bytes && uuid.test(originalEventId) && isText(reason, 1, 4_000);
+}
+
+function isReconciliation({
+  source,
+  treeSize,
+  rootHash,
+  entryCount,
+  entriesDigest,
+}: Reconciliation): boolean {
+  const digests = [rootHash, entriesDigest];
+  return (
+    isText(source, 1, 128) &&
+    treeSize >= 1n &&
+    entryCount <= treeSize &&
+    digests.every(({ length }) => length === sha256Bytes)
+  );
 }
 
 /** Text that goes to a column too, which cannot hold a NUL. */

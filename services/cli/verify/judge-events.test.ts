@@ -4,6 +4,15 @@ import { ActorKind, EventSchema } from "#libs/gen/caseflow/event/v1/event_pb.ts"
 import { judgeEntries, twoOf, underReview } from "#test/support/made-cases.ts";
 import { type Changes, makeCase } from "#test/support/made-history.ts";
 
+const digest = new Uint8Array(32);
+const reconciliation = {
+  source: "a/b",
+  treeSize: 9n,
+  rootHash: digest,
+  entryCount: 9n,
+  entriesDigest: digest,
+};
+
 test.each<[field: string, changes: Changes]>([
   ["event_id", { eventId: "019B0000-0000-7000-8000-000000000001" }],
   ["event_id", { eventId: "019b0000-0000-4000-8000-000000000001" }],
@@ -32,6 +41,11 @@ test.each<[field: string, changes: Changes]>([
     "about_event_ids",
     { aboutEventIds: Array.from({ length: 501 }, () => "019b0000-0000-7000-8000-000000000001") },
   ],
+  ["reconciliation", { reconciliation: { ...reconciliation, source: "" } }],
+  ["reconciliation", { reconciliation: { ...reconciliation, treeSize: 0n, entryCount: 0n } }],
+  ["reconciliation", { reconciliation: { ...reconciliation, rootHash: new Uint8Array(31) } }],
+  ["reconciliation", { reconciliation: { ...reconciliation, entryCount: 10n } }],
+  ["reconciliation", { reconciliation: { ...reconciliation, entriesDigest: new Uint8Array() } }],
   [
     "the event",
     { roles: 0, actor: { id: "a", kind: ActorKind.PERSON, roles: ["x".repeat(62_000)] } } as never,

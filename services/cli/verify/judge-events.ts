@@ -5,10 +5,12 @@
  *
  * Of a product that is not known the history is judged, and not the rules.
  */
+import { hashLeaf } from "#libs/merkle/hash.ts";
+
 import type { Breach } from "./breach.ts";
 import { noFacts } from "./case-facts.ts";
 import { type Fault, type FaultKind, type Place, quote } from "./fault.ts";
-import { type Ledger, openLedger, type SubjectState } from "./ledger.ts";
+import { type Ledger, type LedgerLeaf, openLedger, type SubjectState } from "./ledger.ts";
 import {
   decodeEvent,
   findFieldBreach,
@@ -20,6 +22,7 @@ import {
 } from "./read-event.ts";
 import { judgeCaseEvent } from "./rules-case.ts";
 import { findClaimBreach, findPolicyBreach, policySubjectPrefix } from "./rules-policy.ts";
+import { createStatementJudge, reconciledSource } from "./rules-reconciliation.ts";
 import { isOverride } from "./rules-steps.ts";
 
 export interface Findings {
@@ -46,6 +49,7 @@ const caseSubject = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{1
 /** `whole`: every event of the log is shown, policies too. */
 export function createEventJudge(tenantId: string, { whole }: { readonly whole: boolean }): EventJudge {
   const ledger = openLedger();
+  const statements = createStatementJudge(whole ? ledger : undefined);
   let first: Fault | undefined;
   let firstBreak: Fault | undefined;
   let subjectCount = 0;
@@ -67,6 +71,7 @@ export function createEventJudge(tenantId: string, { whole }: { readonly whole: 
       if (fieldBreach) return note("rule", fieldBreach, place);
 
       const logged = toLoggedEvent(leafIndex, event, bytes);
+      if (whole) ledger.addLeaf(leafIndex, toLeaf(logged, bytes));
       const key = JSON.stringify([event.source, event.subject]);
       const before = ledger.subject(key);
       if (!before) subjectCount += 1;
@@ -76,6 +81,7 @@ export function createEventJudge(tenantId: string, { whole }: { readonly whole: 
       note("rule", findIdBreach(ledger, before, logged), place);
       const { breach, facts } = judgeProduct(ledger, key, before, logged, first ? undefined : place);
       note("rule", breach, place);
+      note("rule", statements.findBreach(before, logged), place);
       ledger.setSubject(key, {
         sequence: Number(event.subjectSequence),
         leafIndex,
@@ -103,6 +109,11 @@ export const notAnEvent: Breach = { what: "The entry is no event: its bytes cann
 export function placeOf(leafIndex: number, event: LoggedEvent["event"]): Place {
   const { source, subject, subjectSequence, eventId } = event;
   return { leafIndex, source, subject, sequence: String(subjectSequence), eventId };
+}
+
+function toLeaf({ event, linkDigest }: LoggedEvent, bytes: Uint8Array): LedgerLeaf {
+  const entryDigest = event.source === reconciledSource ? Buffer.from(linkDigest, "hex") : undefined;
+  return { leafHash: hashLeaf(bytes), entryDigest };
 }
 
 function findGap(before: SubjectState | undefined, { event }: LoggedEvent): Breach | undefined {

@@ -1,10 +1,12 @@
 import { hashLeaf } from "#libs/merkle/hash.ts";
+import type { Reconciliation } from "#libs/gen/caseflow/event/v1/event_pb.ts";
 import { readTlogProof, type TlogProof } from "#libs/merkle/tlog-proof.ts";
 import { verifyInclusion } from "#libs/merkle/verify-proof.ts";
 
 import { type Place, Unverified, unreadable } from "./fault.ts";
 import { notAnEvent, placeOf } from "./judge-events.ts";
-import { decodeEvent, findFieldBreach, findTenantBreach } from "./read-event.ts";
+import { decodeEvent, findFieldBreach, findTenantBreach, toLoggedEvent } from "./read-event.ts";
+import { findStatementBreach } from "./rules-reconciliation.ts";
 import { type LogKeys, readSigned, type SignedCheckpoint, tenantOf } from "./read-signed.ts";
 
 /** First line of a proof file (C2SP tlog-proof). */
@@ -12,6 +14,8 @@ export const proofFirstLine = "c2sp.org/tlog-proof@v1";
 
 export interface ProofVerdict {
   readonly place: Place;
+  /** Of a statement of `caseflow reconcile`: what it states. */
+  readonly reconciliation: Reconciliation | undefined;
   readonly checkpoint: SignedCheckpoint;
 }
 
@@ -29,9 +33,12 @@ export function judgeProof(text: string, keys: LogKeys): ProofVerdict {
   const event = decodeEvent(extra);
   if (!event) throw new Unverified({ kind: "rule", ...notAnEvent, place: { leafIndex: index } });
   const place = placeOf(index, event);
-  const breach = findFieldBreach(event, extra) ?? findTenantBreach(event, tenantOf(keys));
+  const breach =
+    findFieldBreach(event, extra) ??
+    findTenantBreach(event, tenantOf(keys)) ??
+    findStatementBreach(toLoggedEvent(index, event, extra));
   if (breach) throw new Unverified({ kind: "rule", ...breach, place });
-  return { place, checkpoint };
+  return { place, reconciliation: event.reconciliation, checkpoint };
 }
 
 export function notIncluded(leafIndex: number): Unverified {

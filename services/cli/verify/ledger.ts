@@ -25,6 +25,13 @@ export interface StandingClaim {
   readonly claim: PolicyClaim;
 }
 
+/** A leaf, as far as statements are about it. */
+export interface LedgerLeaf {
+  readonly leafHash: Uint8Array;
+  /** Of an event that tells of an entry: the entry's digest. */
+  readonly entryDigest: Uint8Array | undefined;
+}
+
 /** What has to be remembered of a log while it is read. */
 export interface Ledger extends Disposable {
   subject(key: string): SubjectState | undefined;
@@ -39,6 +46,9 @@ export interface Ledger extends Disposable {
   addClaim(claim: StandingClaim): void;
   /** In the order added. */
   claims(): Iterable<StandingClaim>;
+  addLeaf(leafIndex: number, leaf: LedgerLeaf): void;
+  /** From `first` on, below `end`, in order. */
+  leaves(first: number, end: number): Iterable<LedgerLeaf>;
 }
 
 const cacheKib = 16 * 1_024;
@@ -54,6 +64,7 @@ const schema = `
   CREATE TABLE overriders (key TEXT, person TEXT, PRIMARY KEY (key, person)) WITHOUT ROWID;
   CREATE TABLE policies (case_type TEXT, version INTEGER, rules TEXT, PRIMARY KEY (case_type, version)) WITHOUT ROWID;
   CREATE TABLE claims (number INTEGER PRIMARY KEY, claim TEXT NOT NULL);
+  CREATE TABLE leaves (leaf_index INTEGER PRIMARY KEY, leaf_hash BLOB NOT NULL, entry_digest BLOB);
   BEGIN`;
 
 /**
@@ -77,6 +88,10 @@ export function openLedger(): Ledger {
   const policy = database.prepare("SELECT rules FROM policies WHERE case_type = ? AND version = ?");
   const addClaim = database.prepare("INSERT INTO claims (claim) VALUES (?)");
   const claims = database.prepare("SELECT claim FROM claims ORDER BY number");
+  const addLeaf = database.prepare("INSERT INTO leaves VALUES (?, ?, ?)");
+  const leaves = database.prepare(
+    "SELECT leaf_hash, entry_digest FROM leaves WHERE leaf_index >= ? AND leaf_index < ? ORDER BY leaf_index",
+  );
   const recent = new Map<string, SubjectState>(); // In the order in which they were set.
   return {
     subject(key) {
@@ -109,6 +124,18 @@ export function openLedger(): Ledger {
     addClaim: (claim) => void addClaim.run(JSON.stringify(claim)),
     *claims() {
       for (const row of claims.iterate()) yield JSON.parse(String(row["claim"])) as StandingClaim; // As `addClaim` wrote it.
+    },
+    addLeaf: (leafIndex, { leafHash, entryDigest }) =>
+      void addLeaf.run(leafIndex, leafHash, entryDigest ?? null),
+    *leaves(first, end) {
+      for (const row of leaves.iterate(first, end)) {
+        const { leaf_hash: leafHash, entry_digest: entryDigest } = row;
+        // As `addLeaf` wrote them.
+        yield {
+          leafHash: leafHash as Uint8Array,
+          entryDigest: (entryDigest as Uint8Array | null) ?? undefined,
+        };
+      }
     },
     [Symbol.dispose]: () => database.close(),
   };

@@ -6,6 +6,7 @@ import {
   ActorKind,
   type Event,
   EventSchema,
+  type Reconciliation,
   type Tombstone,
 } from "#libs/gen/caseflow/event/v1/event_pb.ts";
 
@@ -44,7 +45,7 @@ export function decodeEvent(bytes: Uint8Array): Event | undefined {
 
 /** Holds an event to what event.proto promises of every event, whoever tells it; in the order of its fields. */
 export function findFieldBreach(event: Event, bytes: Uint8Array): Breach | undefined {
-  const { actor, tombstone } = event;
+  const { actor, tombstone, reconciliation } = event;
   const promises: readonly (readonly [field: string, promise: string, keeps: boolean])[] = [
     ["the event", `at most ${eventBytesMax} bytes`, bytes.length <= eventBytesMax],
     ["event_id", "a UUID of version 7 in lower case", lowerCaseUuidV7.test(event.eventId)],
@@ -67,6 +68,11 @@ export function findFieldBreach(event: Event, bytes: Uint8Array): Breach | undef
     ["subject_type", "at most 63 characters", isText(event.subjectType, 0, 63)],
     ["tombstone", "what it stands in for, and why", tombstone === undefined || isTombstone(tombstone)],
     ["about_event_ids", "at most 500 UUIDs", isIdList(event.aboutEventIds)],
+    [
+      "reconciliation",
+      "what was compared, and two digests",
+      reconciliation === undefined || isReconciliation(reconciliation),
+    ],
   ];
   const broken = promises.find(([, , keeps]) => !keeps);
   if (!broken) return undefined;
@@ -113,6 +119,13 @@ function isActor({ id, kind, roles, onBehalfOf }: Actor): boolean {
 
 function isTombstone({ originalDigest, originalEventId, reason }: Tombstone): boolean {
   return originalDigest.length === digestBytes && uuid.test(originalEventId) && isText(reason, 1, 4_000);
+}
+
+function isReconciliation(stated: Reconciliation): boolean {
+  const { source, treeSize, rootHash, entryCount, entriesDigest } = stated;
+  const digests = [rootHash, entriesDigest];
+  const isWhole = isText(source, 1, 128) && digests.every(({ length }) => length === digestBytes);
+  return isWhole && treeSize >= 1n && entryCount <= treeSize;
 }
 
 function isIdList(ids: readonly string[]): boolean {

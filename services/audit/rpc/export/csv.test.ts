@@ -16,9 +16,8 @@ function lineOf(changes: EventChanges, leafIndex = 7n): { text: string; row: Rec
 test("every field of an event has a column, and so have its place, its digest and when it was received", () => {
   const names = new Set(csv.header.trimEnd().split(","));
   const expected = EventSchema.fields.flatMap(({ name, message }) => {
-    if (name === "actor" || name === "tombstone")
-      return message!.fields.map((inner) => `${name}_${inner.name}`);
-    return [name];
+    const isPart = ["actor", "tombstone", "reconciliation"].includes(name);
+    return isPart ? message!.fields.map((inner) => `${name}_${inner.name}`) : [name];
   });
   expect([...names]).toEqual(expect.arrayContaining([...expected, "leaf_index", "digest", "received_at"]));
   expect(names.size).toBe(expected.length + 3);
@@ -31,6 +30,7 @@ test("a line tells what the event does", () => {
     ...{ decisionHash: digest, reason: "sound", fromState: "a", toState: "b", aboutEventIds: ["x", "y"] },
     actor: { id: "ada", kind: ActorKind.SERVICE, roles: ["clerk", "reviewer"], onBehalfOf: "grace" },
     tombstone: { originalDigest: digest, originalEventId: "x", reason: "given up" },
+    reconciliation: { source: "a/b", treeSize: 9n, rootHash: digest, entryCount: 8n, entriesDigest: digest },
   });
   expect(row).toMatchObject({
     ...{ leaf_index: "7", subject_sequence: "3", subject: "c-1", reason: "sound", from_state: "a" },
@@ -43,6 +43,8 @@ test("a line tells what the event does", () => {
       assignee_id: "",
       about_event_ids: "x y",
     },
+    ...{ reconciliation_source: "a/b", reconciliation_tree_size: "9", reconciliation_entry_count: "8" },
+    ...{ reconciliation_root_hash: "ab".repeat(32), reconciliation_entries_digest: "ab".repeat(32) },
   });
   expect(text).toMatch(/[^\r]\r\n$/);
 });

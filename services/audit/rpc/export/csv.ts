@@ -45,6 +45,12 @@ const columns: Readonly<Record<string, (event: Event, stored: StoredEvent) => st
   tombstone_original_event_id: ({ tombstone }) => tombstone?.originalEventId ?? "",
   tombstone_original_digest: ({ tombstone }) => (tombstone ? toHex(tombstone.originalDigest) : ""),
   tombstone_reason: ({ tombstone }) => tombstone?.reason ?? "",
+  reconciliation_source: ({ reconciliation }) => reconciliation?.source ?? "",
+  reconciliation_tree_size: ({ reconciliation }) => reconciliation?.treeSize ?? "",
+  reconciliation_root_hash: ({ reconciliation }) => (reconciliation ? toHex(reconciliation.rootHash) : ""),
+  reconciliation_entry_count: ({ reconciliation }) => reconciliation?.entryCount ?? "",
+  reconciliation_entries_digest: ({ reconciliation }) =>
+    reconciliation ? toHex(reconciliation.entriesDigest) : "",
   digest: (_, { digest }) => toHex(digest),
 };
 

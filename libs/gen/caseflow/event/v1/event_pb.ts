@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file caseflow/event/v1/event.proto.
  */
 export const file_caseflow_event_v1_event: GenFile = /*@__PURE__*/
-  fileDesc("Ch1jYXNlZmxvdy9ldmVudC92MS9ldmVudC5wcm90bxIRY2FzZWZsb3cuZXZlbnQudjEizwUKBUV2ZW50EhAKCGV2ZW50X2lkGAEgASgJEg4KBnNvdXJjZRgCIAEoCRIMCgR0eXBlGAMgASgJEhYKDnNjaGVtYV92ZXJzaW9uGAQgASgNEhEKCXRlbmFudF9pZBgFIAEoCRIPCgdzdWJqZWN0GAYgASgJEhgKEHN1YmplY3Rfc2VxdWVuY2UYByABKAQSFwoPcHJldmlvdXNfZGlnZXN0GAggASgMEicKBWFjdG9yGAkgASgLMhguY2FzZWZsb3cuZXZlbnQudjEuQWN0b3ISEgoKZnJvbV9zdGF0ZRgKIAEoCRIQCgh0b19zdGF0ZRgLIAEoCRIOCgZyZWFzb24YDCABKAkSFQoNZGVjaXNpb25faGFzaBgNIAEoDBIaChJjb250ZW50X2NvbW1pdG1lbnQYDiABKAwSFgoOcG9saWN5X3ZlcnNpb24YDyABKA0SEgoKcmVxdWVzdF9pZBgQIAEoCRIWCg5jb3JyZWxhdGlvbl9pZBgRIAEoCRITCgt0cmFjZXBhcmVudBgSIAEoCRIvCgtvY2N1cnJlZF9hdBgTIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLcmVjb3JkZWRfYXQYFCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2Fzc2lnbmVlX2lkGBUgASgJEhcKD2xlZ2FsX2F1dGhvcml0eRgWIAEoCRIUCgxzdWJqZWN0X3R5cGUYFyABKAkSFAoMcmV2aWV3X3JvdW5kGBggASgNEhoKEmFwcHJvdmFsc19yZXF1aXJlZBgZIAEoDRIvCgl0b21ic3RvbmUYGiABKAsyHC5jYXNlZmxvdy5ldmVudC52MS5Ub21ic3RvbmUSGgoSYXBwZWFsX3dpbmRvd19kYXlzGBsgASgNEhcKD2Fib3V0X2V2ZW50X2lkcxgcIAMoCSJkCgVBY3RvchIKCgJpZBgBIAEoCRIqCgRraW5kGAIgASgOMhwuY2FzZWZsb3cuZXZlbnQudjEuQWN0b3JLaW5kEg0KBXJvbGVzGAMgAygJEhQKDG9uX2JlaGFsZl9vZhgEIAEoCSJPCglUb21ic3RvbmUSFwoPb3JpZ2luYWxfZGlnZXN0GAEgASgMEhkKEW9yaWdpbmFsX2V2ZW50X2lkGAIgASgJEg4KBnJlYXNvbhgDIAEoCSpWCglBY3RvcktpbmQSGgoWQUNUT1JfS0lORF9VTlNQRUNJRklFRBAAEhUKEUFDVE9SX0tJTkRfUEVSU09OEAESFgoSQUNUT1JfS0lORF9TRVJWSUNFEAJiBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("Ch1jYXNlZmxvdy9ldmVudC92MS9ldmVudC5wcm90bxIRY2FzZWZsb3cuZXZlbnQudjEiigYKBUV2ZW50EhAKCGV2ZW50X2lkGAEgASgJEg4KBnNvdXJjZRgCIAEoCRIMCgR0eXBlGAMgASgJEhYKDnNjaGVtYV92ZXJzaW9uGAQgASgNEhEKCXRlbmFudF9pZBgFIAEoCRIPCgdzdWJqZWN0GAYgASgJEhgKEHN1YmplY3Rfc2VxdWVuY2UYByABKAQSFwoPcHJldmlvdXNfZGlnZXN0GAggASgMEicKBWFjdG9yGAkgASgLMhguY2FzZWZsb3cuZXZlbnQudjEuQWN0b3ISEgoKZnJvbV9zdGF0ZRgKIAEoCRIQCgh0b19zdGF0ZRgLIAEoCRIOCgZyZWFzb24YDCABKAkSFQoNZGVjaXNpb25faGFzaBgNIAEoDBIaChJjb250ZW50X2NvbW1pdG1lbnQYDiABKAwSFgoOcG9saWN5X3ZlcnNpb24YDyABKA0SEgoKcmVxdWVzdF9pZBgQIAEoCRIWCg5jb3JyZWxhdGlvbl9pZBgRIAEoCRITCgt0cmFjZXBhcmVudBgSIAEoCRIvCgtvY2N1cnJlZF9hdBgTIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLcmVjb3JkZWRfYXQYFCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2Fzc2lnbmVlX2lkGBUgASgJEhcKD2xlZ2FsX2F1dGhvcml0eRgWIAEoCRIUCgxzdWJqZWN0X3R5cGUYFyABKAkSFAoMcmV2aWV3X3JvdW5kGBggASgNEhoKEmFwcHJvdmFsc19yZXF1aXJlZBgZIAEoDRIvCgl0b21ic3RvbmUYGiABKAsyHC5jYXNlZmxvdy5ldmVudC52MS5Ub21ic3RvbmUSGgoSYXBwZWFsX3dpbmRvd19kYXlzGBsgASgNEhcKD2Fib3V0X2V2ZW50X2lkcxgcIAMoCRI5Cg5yZWNvbmNpbGlhdGlvbhgdIAEoCzIhLmNhc2VmbG93LmV2ZW50LnYxLlJlY29uY2lsaWF0aW9uImQKBUFjdG9yEgoKAmlkGAEgASgJEioKBGtpbmQYAiABKA4yHC5jYXNlZmxvdy5ldmVudC52MS5BY3RvcktpbmQSDQoFcm9sZXMYAyADKAkSFAoMb25fYmVoYWxmX29mGAQgASgJIk8KCVRvbWJzdG9uZRIXCg9vcmlnaW5hbF9kaWdlc3QYASABKAwSGQoRb3JpZ2luYWxfZXZlbnRfaWQYAiABKAkSDgoGcmVhc29uGAMgASgJInMKDlJlY29uY2lsaWF0aW9uEg4KBnNvdXJjZRgBIAEoCRIRCgl0cmVlX3NpemUYAiABKAQSEQoJcm9vdF9oYXNoGAMgASgMEhMKC2VudHJ5X2NvdW50GAQgASgEEhYKDmVudHJpZXNfZGlnZXN0GAUgASgMKlYKCUFjdG9yS2luZBIaChZBQ1RPUl9LSU5EX1VOU1BFQ0lGSUVEEAASFQoRQUNUT1JfS0lORF9QRVJTT04QARIWChJBQ1RPUl9LSU5EX1NFUlZJQ0UQAmIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * One change of one subject, as its source tells it. The encoded bytes are made once, in the transaction that made the change,
@@ -225,6 +225,13 @@ export type Event = Message<"caseflow.event.v1.Event"> & {
    * @generated from field: repeated string about_event_ids = 28;
    */
   aboutEventIds: string[];
+
+  /**
+   * Present only when this states that a source's entries and the log were compared, and agreed.
+   *
+   * @generated from field: caseflow.event.v1.Reconciliation reconciliation = 29;
+   */
+  reconciliation?: Reconciliation | undefined;
 };
 
 /**
@@ -313,6 +320,58 @@ export type Tombstone = Message<"caseflow.event.v1.Tombstone"> & {
  */
 export const TombstoneSchema: GenMessage<Tombstone> = /*@__PURE__*/
   messageDesc(file_caseflow_event_v1_event, 2);
+
+/**
+ * States that what a source has written down and what the tenant's log has of it are the same. Every event of `source` below
+ * `tree_size` is the event of one of the source's entries, or a tombstone in the place of one; and every entry that the source
+ * knew to be delivered when it was read for the comparison is among them.
+ *
+ * @generated from message caseflow.event.v1.Reconciliation
+ */
+export type Reconciliation = Message<"caseflow.event.v1.Reconciliation"> & {
+  /**
+   * Whose events were compared, such as `caseflow/case`; 1 to 128 characters.
+   *
+   * @generated from field: string source = 1;
+   */
+  source: string;
+
+  /**
+   * How much of the log was compared: the leaves below this, from 1, and before this event's own.
+   *
+   * @generated from field: uint64 tree_size = 2;
+   */
+  treeSize: bigint;
+
+  /**
+   * Root of the log at that size (RFC 9162); 32 bytes.
+   *
+   * @generated from field: bytes root_hash = 3;
+   */
+  rootHash: Uint8Array;
+
+  /**
+   * How many events of `source` are among those leaves, which is how many of its entries; at most `tree_size`.
+   *
+   * @generated from field: uint64 entry_count = 4;
+   */
+  entryCount: bigint;
+
+  /**
+   * SHA-256 of those entries' digests, 32 bytes each, one behind another in the order of their leaves; 32 bytes. An entry's digest is the
+   * SHA-256 of its event's bytes, which is a tombstone's `original_digest`.
+   *
+   * @generated from field: bytes entries_digest = 5;
+   */
+  entriesDigest: Uint8Array;
+};
+
+/**
+ * Describes the message caseflow.event.v1.Reconciliation.
+ * Use `create(ReconciliationSchema)` to create a new message.
+ */
+export const ReconciliationSchema: GenMessage<Reconciliation> = /*@__PURE__*/
+  messageDesc(file_caseflow_event_v1_event, 3);
 
 /**
  * What kind of principal acts.
