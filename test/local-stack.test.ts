@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 
 import { createAuditClient } from "#libs/client/audit-client.ts";
 import { createCaseClient } from "#libs/client/case-client.ts";
@@ -157,6 +157,23 @@ test("caseflow shows a case of the running stack, and makes tokens that its serv
   await using audit = createAuditClient({ url: stack.audit.url, token: printed.output().trim() });
   expect((await audit.listEvents({ filter: { actorId: "nobody" } })).events).toEqual([]);
 });
+
+test("caseflow states that the running stack's services agree, with a token of its own making", async () => {
+  const token = stack.tokens.caseworker ?? "";
+  await using cases = createCaseClient({ url: stack.case.url, token });
+  const content = { title: "A pontoon" };
+  await cases.createCase({ requestId: randomUUID(), caseType: "t", content });
+  await using audit = createAuditClient({ url: stack.audit.url, token: stack.tokens.auditor ?? "" });
+  const { verifierKeys } = await vi.waitFor(() => audit.getCheckpoint({}), { timeout: 15_000 });
+
+  const file = join(home, "agreed.tlog-proof");
+  await using recorded = run("npx", ["caseflow", "reconcile", "--record", file], { home });
+  expect(await recorded.ended, recorded.output()).toBe(0);
+  const args = ["caseflow", "verify", file, "--vkey", verifierKeys[0] ?? ""];
+  await using verified = run("npx", args, { home });
+  expect(await verified.ended, verified.output()).toBe(0);
+  expect(verified.output()).toMatch(/^states: of the log's first \d+ events \d+ are of caseflow\/case, /m);
+}, 60_000);
 
 test("caseflow migrate finds the running stack's databases up to date", async () => {
   await using migrated = run("npm", ["run", "--silent", "migrate", "--", "--json"], { home });

@@ -4,6 +4,7 @@ import { openLocalIssuer } from "#libs/local-issuer/local-issuer.ts";
 
 import type { CliConfig } from "./config.ts";
 import { Failure } from "./failure.ts";
+import { reconciledSource, statementSource } from "./verify/rules-reconciliation.ts";
 
 /** Where a service is, and the token to call it with. */
 export interface Service {
@@ -15,7 +16,12 @@ export interface Service {
 export interface Identity {
   readonly tenantId: string;
   readonly principalId: string;
+  readonly kind: "person" | "service";
+  /** Empty: for nobody else. */
+  readonly onBehalfOf: string;
   readonly roles: readonly string[];
+  /** Which event sources it may speak for. */
+  readonly sources: readonly string[];
 }
 
 const signedSeconds = 12 * 3_600;
@@ -62,11 +68,24 @@ export async function findAuditService({ auditUrl, token, home }: CliConfig): Pr
 
 /**
  * As `findAuditService`, for whoever brings back what a log had: of the local stack's tenant a token is signed where none is given, which
- * reads the log and speaks for the case service.
+ * reads the log and speaks for the case service and for whoever stated that it and the log agree.
  */
 export async function findAuditServiceForRestore(config: CliConfig): Promise<Service> {
-  const claims = { subject: "restorer", roles: ["auditor", "event_source"], sources: ["caseflow/case"] };
+  const sources = [reconciledSource, statementSource];
+  const claims = { subject: "restorer", roles: ["auditor", "event_source"], sources };
   return signWhereNoneIsGiven(config, await findAuditService(config), claims);
+}
+
+/**
+ * As `findBothServices`, for whoever states that they agree: of the local stack's tenant a token is signed where none is given,
+ * which reads the log and may state it.
+ */
+export async function findBothServicesForStatement(
+  config: CliConfig,
+): Promise<{ readonly cases: Service; readonly audit: Service }> {
+  const { cases, audit } = await findBothServices(config);
+  const claims = { subject: "reconciler", roles: ["auditor", "event_source"], sources: [statementSource] };
+  return { cases, audit: await signWhereNoneIsGiven(config, audit, claims) };
 }
 
 /** As `findService`, with role `importer`: of the local stack's tenant a token is signed where none is given. */
@@ -99,11 +118,29 @@ async function signWhereNoneIsGiven(
 /** Reads who a token speaks for; whether it is good is for the service to say. */
 export function readIdentity(token: string): Identity {
   try {
-    const { sub, tenant_id: tenantId, roles } = decodeJwt(token);
+    const {
+      sub,
+      tenant_id: tenantId,
+      roles,
+      sources,
+      kind,
+      act,
+    } = decodeJwt<{ act?: { sub?: unknown } }>(token);
     if (typeof sub !== "string" || typeof tenantId !== "string") throw new Error("it names no tenant");
-    return { tenantId, principalId: sub, roles: Array.isArray(roles) ? roles.map(String) : [] };
+    return {
+      tenantId,
+      principalId: sub,
+      kind: kind === "service" ? "service" : "person",
+      onBehalfOf: typeof act?.sub === "string" ? act.sub : "",
+      roles: toTexts(roles),
+      sources: toTexts(sources),
+    };
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     throw new Failure(`the token cannot be read: ${message}`);
   }
+}
+
+function toTexts(claim: unknown): readonly string[] {
+  return Array.isArray(claim) ? claim.map(String) : [];
 }

@@ -45,6 +45,8 @@ export interface Sides {
   readonly admin: CaseAdminClient;
   readonly audit: AuditClient;
   readonly onFinding: (finding: Finding) => Promise<void>;
+  /** Given each subject's entries, as they were read. */
+  readonly onEntries?: ((entries: Entries) => void) | undefined;
   /** Told after each subject. */
   readonly onSubject: () => void;
 }
@@ -66,6 +68,7 @@ export async function compareSides(sides: Sides): Promise<Compared> {
     const isCase = subject === entries?.[0].caseId;
     const side = isCase ? compareNames(subject, head?.subject) : -1;
     if (entries !== undefined && side <= 0) {
+      sides.onEntries?.(entries);
       if (!isCase) await examine(sides, subject ?? "", entries);
       else await compareCase(sides, entries, side === 0 ? head : undefined);
       entryCount += entries.length;
