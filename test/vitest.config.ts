@@ -1,9 +1,21 @@
 import { fileURLToPath } from "node:url";
 
 import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 /** Programs that tests start find their modules compiled here. */
 const compiled = fileURLToPath(new URL("../node_modules/.cache/compiled", import.meta.url));
+
+/** Files that run whole services come first: the short ones fill up the end, where else one long file would run alone. */
+class WholeServicesFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const bySize = await BaseSequencer.prototype.sort.call(this, files);
+    const whole = bySize.filter(({ moduleId }) => wholeServices.test(moduleId));
+    const parts = bySize.filter(({ moduleId }) => !wholeServices.test(moduleId));
+    return [...whole, ...parts];
+  }
+}
+const wholeServices = /\/(test|contracts)\/[^/]+\.test\.ts$|\/test\/hostile\//;
 
 export default defineConfig({
   test: {
@@ -11,6 +23,7 @@ export default defineConfig({
     include: ["**/*.test.ts"],
     exclude: ["**/node_modules/**", "**/.caseflow/**"],
     pool: "forks",
+    sequence: { sequencer: WholeServicesFirst },
     maxWorkers: 3, // Files at a time: each may run services of its own, and waits for them half of its time.
     globalSetup: fileURLToPath(new URL("support/cluster.ts", import.meta.url)),
     provide: { crashPointStride: 18 }, // `npm run torture` takes them all.
