@@ -270,7 +270,7 @@ test("for a caller who does not read, no more than a few pages are fetched", asy
   const done = new AbortController();
   const reading = auditor.watchCases({}, { signal: done.signal, timeoutMs: 60_000 })[Symbol.asyncIterator]();
   const first = await reading.next();
-  const updates = 80;
+  const updates = 160;
   for (let count = 0; count < updates; count++) {
     const summary = randomBytes(6_000).toString("base64"); // Nothing that compresses.
     const updateMask = { paths: ["summary"] };
