@@ -28,6 +28,7 @@ export function watchRuntime(): void {
   watchEventLoop();
   const recordGc = createDurations("runtime", "v8js.gc.duration", "Garbage collections, by kind");
   new PerformanceObserver((list) => {
+    // Only collections are observed, and Node's types do not know their detail.
     for (const entry of list.getEntries() as unknown as readonly GcEntry[])
       recordGc(entry.duration, { "v8js.gc.type": gcKinds[entry.detail.kind] ?? "other" });
   }).observe({ entryTypes: ["gc"] });
