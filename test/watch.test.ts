@@ -59,7 +59,7 @@ test("a watch gives the case as it was right after each change, though it has mo
     ({ answer }) => fromBinary(UpdateCaseResponseSchema, new Uint8Array(answer)).case,
   );
   expect(answered).toHaveLength(6);
-  expect(watch.messages.slice(1).map((message) => message.case)).toEqual(answered);
+  expect(watch.messages.flatMap((message) => message.case ?? [])).toEqual(answered);
   expect(watch.messages.every(({ partial }) => !partial)).toBe(true);
 });
 
@@ -287,9 +287,12 @@ test("for a caller who does not read, no more than a few pages are fetched", asy
   );
   expect(first.value.case).toBeUndefined();
   expect(rows[0].read).toBeLessThan(updates / 2);
-  for (let version = 2; version <= updates + 1; version++) {
-    expect((await reading.next()).value.case.version).toBe(version);
+  const versions: number[] = [];
+  while (versions.length < updates) {
+    const { value: message } = await reading.next();
+    if (message.case) versions.push(message.case.version); // Else it only tells how far the watch has come.
   }
+  expect(versions).toEqual(Array.from({ length: updates }, (_, index) => index + 2));
   done.abort();
   expect(await refusalOf(reading.next())).toBe("Canceled (no reason)");
 });
