@@ -23,6 +23,7 @@ export default defineConfig({
     include: ["**/*.test.ts"],
     exclude: ["**/node_modules/**", "**/.caseflow/**"],
     pool: "forks",
+    experimental: { viteModuleRunner: false, nodeLoader: false }, // Node reads our TypeScript itself, and keeps it compiled.
     sequence: { sequencer: WholeServicesFirst },
     maxWorkers: 3, // Files at a time: each may run services of its own, and waits for them half of its time.
     globalSetup: fileURLToPath(new URL("support/cluster.ts", import.meta.url)),
