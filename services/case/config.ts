@@ -1,5 +1,6 @@
 import { readSettings, together, type Environment } from "#libs/config/read-settings.ts";
 import {
+  flag,
   oneOf,
   port,
   postgresUrl,
@@ -18,6 +19,8 @@ export interface RelayConfig {
   readonly auditTokenFile: string;
   /** How long an event waits at most before somebody looks for it, if every wake-up was lost; in milliseconds. */
   readonly relayPollMs: number;
+  /** An operator holds deliveries back: events wait in the outbox until a start without it. Absent: they do not. */
+  readonly relayPaused?: boolean;
   readonly logLevel: LogLevel;
 }
 
@@ -51,6 +54,7 @@ const relaySettings = {
   auditUrl: url("AUDIT_URL", { ...http, fallback: "http://127.0.0.1:7081" }),
   auditTokenFile: text("AUDIT_TOKEN_FILE"),
   relayPollMs: wholeNumber("RELAY_POLL_MS", { min: 10, max: 60_000, fallback: 1_000 }),
+  relayPaused: flag("RELAY_PAUSED", { fallback: false }),
   logLevel,
 };
 

@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import type pg from "pg";
 import { createAuditClient } from "#libs/client/audit-client.ts";
 import { openPool } from "#libs/pg/pool.ts";
 import type { Log } from "#libs/telemetry/log.ts";
@@ -12,7 +13,10 @@ const connectTimeoutMs = 5_000;
 /** One a lane that is worked at a time, one for removing answers, and one for telling the backlog. */
 const poolMax = 6;
 
-/** The relay with a pool and an audit client of its own, and what else its role does; `now` dates its dead letters. */
+/**
+ * The relay with a pool and an audit client of its own, and what else its role does; `now` dates its dead letters. Paused, it takes no
+ * lane and delivers nothing; the backlog is still told.
+ */
 export function openRelay(config: RelayConfig, log: Log, now: () => Date): Relay {
   const opened = new AsyncDisposableStack();
   const pool = opened.use(
@@ -24,6 +28,16 @@ export function openRelay(config: RelayConfig, log: Log, now: () => Date): Relay
       onError: (error) => log.warn({ err: error }, "an idle database connection of the relay died"),
     }),
   );
+  if (config.relayPaused)
+    log.warn("the relay is paused: events wait in the outbox until a start without RELAY_PAUSED");
+  const relay = config.relayPaused ? undefined : opened.use(openDelivery(config, pool, log, now));
+  opened.use(watchBacklog({ pool, now }));
+  opened.use(startRemoval({ pool, now, log }));
+  return { wake: () => relay?.wake(), [Symbol.asyncDispose]: () => opened.disposeAsync() };
+}
+
+function openDelivery(config: RelayConfig, pool: pg.Pool, log: Log, now: () => Date): Relay {
+  const opened = new AsyncDisposableStack();
   const client = opened.use(
     createAuditClient({
       url: config.auditUrl,
@@ -42,7 +56,5 @@ export function openRelay(config: RelayConfig, log: Log, now: () => Date): Relay
       log,
     }),
   );
-  opened.use(watchBacklog({ pool, now }));
-  opened.use(startRemoval({ pool, now, log }));
   return { wake: () => relay.wake(), [Symbol.asyncDispose]: () => opened.disposeAsync() };
 }
