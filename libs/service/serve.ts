@@ -14,6 +14,7 @@ import { createTokenVerifier } from "#libs/rpc/verify-token.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import { renderMetrics } from "#libs/telemetry/metrics.ts";
 import { serverSpans } from "#libs/telemetry/server-spans.ts";
+import { refuseDisabled } from "./disabled-methods.ts";
 import type { Release } from "./release.ts";
 
 /** The reasons that serving itself gives; a service's own come on top. */
@@ -22,6 +23,7 @@ export type ServingReason =
   | "FORBIDDEN"
   | "INVALID_REQUEST"
   | "TOO_LARGE"
+  | "METHOD_DISABLED"
   | "DEPENDENCY_DOWN";
 
 export interface ServeOptions<R extends string> {
@@ -42,6 +44,8 @@ export interface ServeOptions<R extends string> {
   readonly probe: (signal: AbortSignal) => Promise<void>;
   /** Called when it begins to stop, before calls under way are waited for: ends what would not end by itself, as streams. */
   readonly onStopping?: () => void;
+  /** Methods that are refused, `package.Service/Method`. */
+  readonly disabledMethods: readonly string[];
   readonly log: Log;
   readonly readMaxBytes: number;
   readonly writeMaxBytes: number;
@@ -103,6 +107,7 @@ export async function serve<R extends string>(options: ServeOptions<R>): Promise
       open: ({ typeName }) => !guarded.has(typeName),
       reasons: { unauthenticated: "UNAUTHENTICATED", forbidden: "FORBIDDEN", unavailable: "DEPENDENCY_DOWN" },
     },
+    gates: [refuseDisabled(options.disabledMethods)],
     trace: serverSpans,
     interceptors: [createValidateInterceptor()],
   });

@@ -9,6 +9,10 @@ import {
   urlOrPath,
   wholeNumber,
 } from "#libs/config/setting.ts";
+import { AuditService } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
+import { CaseAdminService } from "#libs/gen/caseflow/cases/v1/case_admin_service_pb.ts";
+import { CaseService } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
+import { disabledMethods } from "#libs/service/disabled-methods.ts";
 
 export interface SignerConfig {
   /** As the signer's role. */
@@ -38,6 +42,8 @@ export interface Config {
   readonly jwtAudience: string;
   /** `undefined`: this process does not sign. One process alone may, of all that serve a database. */
   readonly signer: SignerConfig | undefined;
+  /** Methods that are switched off, `package.Service/Method`. */
+  readonly disabledMethods: readonly string[];
   /** How long calls under way may still take after the signal to stop; in milliseconds. */
   readonly drainMs: number;
   readonly logLevel: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
@@ -55,6 +61,7 @@ export function readConfig(env: Environment): Config {
     jwtIssuer: text("CASEFLOW_JWT_ISSUER"),
     jwtAudience: text("CASEFLOW_JWT_AUDIENCE"),
     signer: signerIfSet,
+    disabledMethods: disabledMethods([CaseService, CaseAdminService, AuditService]),
     drainMs: wholeNumber("CASEFLOW_DRAIN_MS", { min: 0, max: 600_000, fallback: 10_000 }),
     logLevel: oneOf("LOG_LEVEL", ["trace", "debug", "info", "warn", "error", "fatal", "silent"], {
       fallback: "info",

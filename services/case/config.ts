@@ -10,6 +10,10 @@ import {
   urlOrPath,
   wholeNumber,
 } from "#libs/config/setting.ts";
+import { AuditService } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
+import { CaseAdminService } from "#libs/gen/caseflow/cases/v1/case_admin_service_pb.ts";
+import { CaseService } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
+import { disabledMethods } from "#libs/service/disabled-methods.ts";
 
 export interface RelayConfig {
   /** As the relay's role. */
@@ -38,6 +42,8 @@ export interface Config {
   readonly jwtAudience: string;
   /** The relay in this process; `undefined`: it runs elsewhere. */
   readonly relay: RelayConfig | undefined;
+  /** Methods that are switched off, `package.Service/Method`. */
+  readonly disabledMethods: readonly string[];
   readonly logLevel: LogLevel;
   /** How long calls under way may still take after the signal to stop; in milliseconds. */
   readonly drainMs: number;
@@ -70,6 +76,7 @@ export function readConfig(env: Environment): Config {
     jwtIssuer: text("CASEFLOW_JWT_ISSUER"),
     jwtAudience: text("CASEFLOW_JWT_AUDIENCE"),
     relay: relayUnlessOff,
+    disabledMethods: disabledMethods([CaseService, CaseAdminService, AuditService]),
     logLevel,
     drainMs: wholeNumber("CASEFLOW_DRAIN_MS", { min: 0, max: 600_000, fallback: 10_000 }),
   });

@@ -150,6 +150,7 @@ function startSlowService({ jwks }: Stack, databaseUrl: string): ReturnType<type
       jwtIssuer: defaultIssuerNames.issuer,
       jwtAudience: defaultIssuerNames.audience,
       relay: undefined,
+      disabledMethods: [],
       drainMs: 5_000,
       logLevel: "silent",
     },

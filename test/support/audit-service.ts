@@ -62,6 +62,7 @@ export async function startAuditService(
         jwtIssuer: issuer.issuer,
         jwtAudience: issuer.audience,
         signer: signing?.config(database),
+        disabledMethods: [],
         drainMs: 5_000,
         logLevel,
         ...options.config,

@@ -95,6 +95,7 @@ export async function startCaseService(
         jwtIssuer: issuer.issuer,
         jwtAudience: issuer.audience,
         relay: relay === "off" ? undefined : relayConfig,
+        disabledMethods: [],
         drainMs: 5_000,
         logLevel: "silent",
         ...config,

@@ -19,4 +19,5 @@ export type Reason =
   | "TOO_LARGE"
   | "OUTCOME_UNKNOWN"
   | "OVERLOADED"
+  | "METHOD_DISABLED"
   | "DEPENDENCY_DOWN";

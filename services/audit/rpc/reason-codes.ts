@@ -14,5 +14,6 @@ export const codeByReason: Record<Reason, Code> = {
   TOO_LARGE: Code.ResourceExhausted,
   OUTCOME_UNKNOWN: Code.Unavailable,
   OVERLOADED: Code.Unavailable,
+  METHOD_DISABLED: Code.Unavailable,
   DEPENDENCY_DOWN: Code.Unavailable,
 };
