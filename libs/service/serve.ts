@@ -15,6 +15,8 @@ import type { Log } from "#libs/telemetry/log.ts";
 import { renderMetrics } from "#libs/telemetry/metrics.ts";
 import { serverSpans } from "#libs/telemetry/server-spans.ts";
 import { refuseDisabled } from "./disabled-methods.ts";
+import { limitCalls } from "./limit-calls.ts";
+import type { RateLimits } from "./limit-settings.ts";
 import type { Release } from "./release.ts";
 
 /** The reasons that serving itself gives; a service's own come on top. */
@@ -23,6 +25,7 @@ export type ServingReason =
   | "FORBIDDEN"
   | "INVALID_REQUEST"
   | "TOO_LARGE"
+  | "RATE_LIMITED"
   | "METHOD_DISABLED"
   | "DEPENDENCY_DOWN";
 
@@ -44,6 +47,9 @@ export interface ServeOptions<R extends string> {
   readonly probe: (signal: AbortSignal) => Promise<void>;
   /** Called when it begins to stop, before calls under way are waited for: ends what would not end by itself, as streams. */
   readonly onStopping?: () => void;
+  readonly rates: RateLimits;
+  /** As the service's role: where replicas that share their limits count calls. */
+  readonly databaseUrl: string;
   /** Methods that are refused, `package.Service/Method`. */
   readonly disabledMethods: readonly string[];
   readonly log: Log;
@@ -87,6 +93,7 @@ export async function serve<R extends string>(options: ServeOptions<R>): Promise
     onKeysFailure: (error) => log.warn({ err: error }, "the key set cannot be loaded"),
   });
   const measure = createRequestMetrics();
+  const limits = opened.use(limitCalls(options));
   let started = false;
   const guarded = new Set(services.map(({ typeName }) => typeName));
   const chain = createCallChain<R | ServingReason>({
@@ -107,7 +114,7 @@ export async function serve<R extends string>(options: ServeOptions<R>): Promise
       open: ({ typeName }) => !guarded.has(typeName),
       reasons: { unauthenticated: "UNAUTHENTICATED", forbidden: "FORBIDDEN", unavailable: "DEPENDENCY_DOWN" },
     },
-    gates: [refuseDisabled(options.disabledMethods)],
+    gates: [refuseDisabled(options.disabledMethods), limits.gate],
     trace: serverSpans,
     interceptors: [createValidateInterceptor()],
   });

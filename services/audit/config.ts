@@ -13,6 +13,7 @@ import { AuditService } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { CaseAdminService } from "#libs/gen/caseflow/cases/v1/case_admin_service_pb.ts";
 import { CaseService } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
 import { disabledMethods } from "#libs/service/disabled-methods.ts";
+import { type RateLimits, rateSettings } from "#libs/service/limit-settings.ts";
 
 export interface SignerConfig {
   /** As the signer's role. */
@@ -42,6 +43,7 @@ export interface Config {
   readonly jwtAudience: string;
   /** `undefined`: this process does not sign. One process alone may, of all that serve a database. */
   readonly signer: SignerConfig | undefined;
+  readonly rates: RateLimits;
   /** Methods that are switched off, `package.Service/Method`. */
   readonly disabledMethods: readonly string[];
   /** How long calls under way may still take after the signal to stop; in milliseconds. */
@@ -61,6 +63,7 @@ export function readConfig(env: Environment): Config {
     jwtIssuer: text("CASEFLOW_JWT_ISSUER"),
     jwtAudience: text("CASEFLOW_JWT_AUDIENCE"),
     signer: signerIfSet,
+    rates: rateSettings,
     disabledMethods: disabledMethods([CaseService, CaseAdminService, AuditService]),
     drainMs: wholeNumber("CASEFLOW_DRAIN_MS", { min: 0, max: 600_000, fallback: 10_000 }),
     logLevel: oneOf("LOG_LEVEL", ["trace", "debug", "info", "warn", "error", "fatal", "silent"], {

@@ -14,6 +14,7 @@ import { AuditService } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { CaseAdminService } from "#libs/gen/caseflow/cases/v1/case_admin_service_pb.ts";
 import { CaseService } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
 import { disabledMethods } from "#libs/service/disabled-methods.ts";
+import { type RateLimits, rateSettings } from "#libs/service/limit-settings.ts";
 
 export interface RelayConfig {
   /** As the relay's role. */
@@ -42,6 +43,7 @@ export interface Config {
   readonly jwtAudience: string;
   /** The relay in this process; `undefined`: it runs elsewhere. */
   readonly relay: RelayConfig | undefined;
+  readonly rates: RateLimits;
   /** Methods that are switched off, `package.Service/Method`. */
   readonly disabledMethods: readonly string[];
   readonly logLevel: LogLevel;
@@ -76,6 +78,7 @@ export function readConfig(env: Environment): Config {
     jwtIssuer: text("CASEFLOW_JWT_ISSUER"),
     jwtAudience: text("CASEFLOW_JWT_AUDIENCE"),
     relay: relayUnlessOff,
+    rates: rateSettings,
     disabledMethods: disabledMethods([CaseService, CaseAdminService, AuditService]),
     logLevel,
     drainMs: wholeNumber("CASEFLOW_DRAIN_MS", { min: 0, max: 600_000, fallback: 10_000 }),

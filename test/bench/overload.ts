@@ -6,6 +6,7 @@ import { createCaseClient } from "#libs/client/case-client.ts";
 import type { ClientOptions } from "#libs/client/client-options.ts";
 import type { Stack } from "#libs/client/stack.ts";
 import { defaultIssuerNames } from "#libs/local-issuer/local-issuer.ts";
+import { defaultRates, type RateLimits } from "#libs/service/limit-settings.ts";
 import { createLog } from "#libs/telemetry/log.ts";
 import { start } from "#services/case/main.ts";
 import { watchCounters } from "../support/count-metrics.ts";
@@ -137,6 +138,15 @@ async function measure(
   return run;
 }
 
+/** What is measured is what the clients do. */
+const unlimited: RateLimits = {
+  ...defaultRates,
+  principalPerSecond: 1_000_000,
+  principalBurst: 1_000_000,
+  tenantPerSecond: 1_000_000,
+  tenantBurst: 1_000_000,
+};
+
 /** The case service in this process, with the database far away. */
 function startSlowService({ jwks }: Stack, databaseUrl: string): ReturnType<typeof start> {
   return start(
@@ -150,6 +160,7 @@ function startSlowService({ jwks }: Stack, databaseUrl: string): ReturnType<type
       jwtIssuer: defaultIssuerNames.issuer,
       jwtAudience: defaultIssuerNames.audience,
       relay: undefined,
+      rates: unlimited,
       disabledMethods: [],
       drainMs: 5_000,
       logLevel: "silent",

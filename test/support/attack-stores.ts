@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
 import type pg from "pg";
+import { defaultRates, type RateLimits } from "#libs/service/limit-settings.ts";
 import { laneOf } from "#services/case/domain/lane.ts";
 import { loadCase, toStoredCase, type CaseRow } from "#services/case/store/cases.ts";
 import { startAuditService } from "./audit-service.ts";
@@ -28,11 +29,14 @@ const attacker = Array.from({ length: 1_000 }, (_, index) => `${victim}-${index}
   (name) => laneOfTenant(name) === laneOfTenant(victim),
 )!;
 
+/** Calls are counted in the database, so that the table for it has rows too. */
+const rates: RateLimits = { ...defaultRates, rateStore: "postgres", rateStoreTimeoutMs: 1_000 };
+
 export async function fillCaseStore(): Promise<AttackedStore> {
   await using opened = new AsyncDisposableStack();
   const database = opened.use(await cloneCaseDatabase());
   {
-    await using cases = await startCaseService({ database, config: { relay: "off" } });
+    await using cases = await startCaseService({ database, config: { relay: "off", rates } });
     for (const tenant of [victim, attacker]) {
       await openCase(cases, "closed", tenant);
       await openCase(cases, "draft", tenant);
@@ -110,7 +114,7 @@ export async function fillAuditStore(): Promise<AttackedStore> {
   const database = opened.use(await cloneAuditDatabase());
   const chain = makeChain(300, { tenantId: victim }); // More than a tile.
   {
-    await using audit = await startAuditService({ database, signing: true });
+    await using audit = await startAuditService({ database, signing: true, config: { rates } });
     const source = await audit.source();
     await source.recordEvents({ events: chain.map(({ bytes }) => bytes) });
     const own = makeChain(1, { tenantId: attacker });

@@ -1,5 +1,6 @@
 import { pathToFileURL } from "node:url";
 import { createAuditClient, type AuditClient } from "#libs/client/audit-client.ts";
+import { defaultRates } from "#libs/service/limit-settings.ts";
 import { createLog } from "#libs/telemetry/log.ts";
 import type { TailLimits } from "#services/audit/application/tail-events.ts";
 import type { Config } from "#services/audit/config.ts";
@@ -62,6 +63,7 @@ export async function startAuditService(
         jwtIssuer: issuer.issuer,
         jwtAudience: issuer.audience,
         signer: signing?.config(database),
+        rates: defaultRates,
         disabledMethods: [],
         drainMs: 5_000,
         logLevel,

@@ -7,6 +7,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { createCaseAdminClient, type CaseAdminClient } from "#libs/client/case-admin-client.ts";
 import { createCaseClient, type CaseClient } from "#libs/client/case-client.ts";
 import type { CaseContentSchema } from "#libs/gen/caseflow/cases/v1/case_pb.ts";
+import { defaultRates } from "#libs/service/limit-settings.ts";
 import { createLog } from "#libs/telemetry/log.ts";
 import type { Config, RelayConfig } from "#services/case/config.ts";
 import { start } from "#services/case/main.ts";
@@ -95,6 +96,7 @@ export async function startCaseService(
         jwtIssuer: issuer.issuer,
         jwtAudience: issuer.audience,
         relay: relay === "off" ? undefined : relayConfig,
+        rates: defaultRates,
         disabledMethods: [],
         drainMs: 5_000,
         logLevel: "silent",
