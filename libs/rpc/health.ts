@@ -17,7 +17,7 @@ export interface Health {
 }
 
 /** Watchers at a time. */
-const watchersMax = 256;
+export const watchersMax = 256;
 
 const wholeServer = "";
 const Status = HealthCheckResponse_ServingStatus;

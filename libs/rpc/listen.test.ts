@@ -112,6 +112,9 @@ test("headers beyond the limits are refused, in HTTP/1.1 and HTTP/2", async () =
   using peer = await openSocket(server.port);
   peer.socket.write(`POST ${checkPath} HTTP/1.1\r\nhost: a\r\nx: ${"x".repeat(4_096)}\r\n\r\n`);
   expect(await peer.read(12)).toBe("HTTP/1.1 431");
+  using another = await openSocket(server.port);
+  another.socket.write(`POST ${checkPath} HTTP/1.1\r\nhost: a\r\n${"x: 1\r\n".repeat(40)}\r\n`);
+  expect(await another.read(12)).toBe("HTTP/1.1 431");
 
   using session = openSession(server.url);
   await within(once(session.http2, "remoteSettings"), "settings"); // The limits hold once both sides know them.
@@ -139,6 +142,33 @@ test("a body that does not come to its end is given up", async () => {
   using session = openSession(server.url);
   expect(await statusOf(session.http2, { "content-type": "application/grpc" })).toBe("reset");
   expect(await server.line(1)).toMatchObject({ code: "invalid_argument" });
+});
+
+test("a body that comes byte by byte, for longer than a request may take, is given up", async () => {
+  await using server = await serveForTest({ routes: healthy, limits: { requestMs: 200 } });
+  using session = openSession(server.url);
+  const stream = session.http2.request({
+    ":method": "POST",
+    ":path": checkPath,
+    "content-type": "application/json",
+  });
+  const drip = setInterval(() => stream.writable && stream.write(" "), 10);
+  const [error] = await within(once(stream, "error"), "the end of the call");
+  clearInterval(drip);
+  expect(error).toMatchObject({ code: "ERR_HTTP2_STREAM_ERROR" });
+  expect(await server.line(1)).toMatchObject({ code: "invalid_argument" });
+});
+
+test("over HTTP/1.1 too a body that does not come to its end is given up, and so is a connection without a call", async () => {
+  await using server = await serveForTest({ routes: healthy, limits: { requestMs: 40, idleMs: 40 } });
+  const head = `POST ${checkPath} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n`;
+  using slow = await openSocket(server.port);
+  slow.socket.write(`${head}content-length: 2\r\n\r\n{`);
+  await slow.closed;
+  using idle = await openSocket(server.port);
+  idle.socket.write(`${head}content-length: 2\r\n\r\n{}`);
+  expect(await idle.read(12)).toBe("HTTP/1.1 200");
+  await idle.closed;
 });
 
 test("a session is closed when it has been without a call for long, and not while it has one", async () => {

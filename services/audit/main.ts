@@ -25,15 +25,15 @@ import { openSigner } from "./signer/signer.ts";
 import { catchUp } from "./store/append-events.ts";
 
 /** Several times the batches that a relay sends. */
-const readMaxBytes = 4 * 1024 * 1024;
+export const readMaxBytes = 4 * 1024 * 1024;
 /** Pages of events are bounded by `pageWeight`; as JSON they are larger by half. */
-const writeMaxBytes = 8 * 1024 * 1024;
+export const writeMaxBytes = 8 * 1024 * 1024;
 const connectTimeoutMs = 5_000;
 /** What is done of a tree by then stays, and the signer comes again. */
 const catchUpMs = 10_000;
 /** A tail holds a connection of the pool only while it looks. */
-const tailLimits = { pollMs: 1_000, tokenEveryMs: 15_000, streamsMax: 200, streamsPerTenantMax: 50 };
-const exportLimits = { streamsMax: 20, streamsPerTenantMax: 4 };
+export const tailLimits = { pollMs: 1_000, tokenEveryMs: 15_000, streamsMax: 200, streamsPerTenantMax: 50 };
+export const exportLimits = { streamsMax: 20, streamsPerTenantMax: 4 };
 
 export interface AuditServiceProcess extends AsyncDisposable {
   readonly url: string;

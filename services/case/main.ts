@@ -24,12 +24,12 @@ import { encodeEvent, readPlace, readSubject } from "./rpc/event-codec.ts";
 import { codeByReason } from "./rpc/reason-codes.ts";
 
 /** Requests are small: content and reasons have their own, lower limits. */
-const readMaxBytes = 1024 * 1024;
+export const readMaxBytes = 1024 * 1024;
 /** Pages are bounded by their content; as JSON they are larger by half. */
-const writeMaxBytes = 8 * 1024 * 1024;
+export const writeMaxBytes = 8 * 1024 * 1024;
 const connectTimeoutMs = 5_000;
 /** A stream looks at least once in `pollMs`; each holds a connection of the pool only while it looks. */
-const watchLimits = { pollMs: 1_000, streamsMax: 200, streamsPerTenantMax: 50 };
+export const watchLimits = { pollMs: 1_000, streamsMax: 200, streamsPerTenantMax: 50 };
 
 export interface CaseServiceProcess extends AsyncDisposable {
   readonly url: string;
