@@ -308,6 +308,15 @@ test("the backlog and what became of deliveries are told: one dead letter, and e
     .toBe(0);
 });
 
+test("what has never happened is told as 0, where somebody is to be woken when it does", async () => {
+  const [cases, audit] = await Promise.all([scrape(pair.cases.metricsUrl), scrape(pair.audit.metricsUrl)]);
+  for (const outcome of ["unreachable", "refused", "failed"])
+    expect(cases.sum("relay_deliveries_total", { outcome })).toBe(0);
+  expect(audit.sum("caseflow_audit_rejections_total", { reason: "EVENT_ID_REUSED" })).toBe(0);
+  for (const why of ["rolled_back", "forked", "damaged", "state_unusable"])
+    expect(audit.sum("caseflow_log_refusals_total", { why })).toBe(0);
+});
+
 test("the buckets of a histogram grow to its count, and its sum lies within what they allow", async () => {
   for (const { metricsUrl } of [pair.cases, pair.audit]) {
     const { samples, types } = await scrape(metricsUrl);

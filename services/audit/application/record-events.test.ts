@@ -57,6 +57,17 @@ async function reasonOf(call: Promise<unknown>): Promise<string> {
 
 const kindsOf = (outcomes: Awaited<ReturnType<RecordEvents>>) => outcomes.map(({ outcome }) => outcome.kind);
 
+test("every reason of a rejection is there before anything was rejected, so that the first one shows as a rise", () => {
+  const counts = Object.fromEntries(counted.counts);
+  expect(counts).toEqual({
+    "caseflow.audit.rejections INVALID_EVENT": 0,
+    "caseflow.audit.rejections SOURCE_NOT_ALLOWED": 0,
+    "caseflow.audit.rejections EVENT_ID_REUSED": 0,
+    "caseflow.audit.rejections SEQUENCE_REUSED": 0,
+    "caseflow.audit.rejections CHAIN_BROKEN": 0,
+  });
+});
+
 test("when the answer to the commit is lost the caller is told that nobody knows, and finds out by sending again", async () => {
   const chain = makeChain(2);
   proxy.cutBefore("server", "COMMIT\0");

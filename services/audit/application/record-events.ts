@@ -56,6 +56,15 @@ interface Refused {
   readonly fault: string;
 }
 
+/** How a rejection is logged. Two of them mean that somebody tells another story than before: those are for waking people up. */
+const levels: Readonly<Record<Rejection, "error" | "warn">> = {
+  INVALID_EVENT: "warn",
+  SOURCE_NOT_ALLOWED: "warn",
+  EVENT_ID_REUSED: "error",
+  SEQUENCE_REUSED: "error",
+  CHAIN_BROKEN: "warn",
+};
+
 /** Faults: INVALID_REQUEST when the batch is of more than one tenant, and what `reportDatabaseFaults` makes of outages. */
 export function createRecordEvents(dependencies: RecordEventsDependencies): RecordEvents {
   const { readEvent, log } = dependencies;
@@ -63,6 +72,7 @@ export function createRecordEvents(dependencies: RecordEventsDependencies): Reco
     description:
       "Events refused for good, by reason; EVENT_ID_REUSED and SEQUENCE_REUSED are for waking people up",
   });
+  for (const reason of Object.keys(levels)) rejections.add(0, { reason }); // So that a first one shows as a rise.
   return async ({ events, sources, remainingMs }) => {
     const entries = events.map((bytes) => admit(bytes, readEvent(bytes), sources));
     const candidates = entries.filter((entry) => "digest" in entry);
@@ -113,12 +123,10 @@ async function append(
   return plan.outcomes;
 }
 
-/** Counts and logs. Two of the reasons mean that somebody tells another story than before: those are for waking people up. */
 function reportRejection(log: Log, rejections: Counter, entry: Candidate | Refused, reason: Rejection): void {
   rejections.add(1, { reason });
-  const rewrites = reason === "EVENT_ID_REUSED" || reason === "SEQUENCE_REUSED";
   const told = "digest" in entry ? toldOf(entry) : { event_id: entry.eventId, fault: entry.fault };
-  log[rewrites ? "error" : "warn"]({ ...told, reason }, "event rejected");
+  log[levels[reason]]({ ...told, reason }, "event rejected");
 }
 
 function toldOf({ event, digest }: Candidate) {

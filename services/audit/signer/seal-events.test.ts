@@ -16,7 +16,7 @@ let events: SealEvents;
 beforeEach(() => {
   [lines, counted, nowMs] = [[], [], 0];
   const createCounter = (name: string) => ({
-    add: (count: number, attributes: unknown) => counted.push([name, count, attributes]),
+    add: (count: number, attributes?: unknown) => counted.push([name, count, attributes]),
   });
   metrics.setGlobalMeterProvider({ getMeter: () => ({ createCounter }) as unknown as Meter });
   const destination = { write: (line: string) => void lines.push(JSON.parse(line)) };
@@ -63,7 +63,19 @@ test("the end of a refusal is told once, and a log that never had one is not tol
   ]);
 });
 
+test("every reason not to sign is there before anything was refused, so that the first one shows as a rise", () => {
+  expect(counted).toEqual([
+    ["caseflow.log.checkpoints", 0, undefined],
+    ...["rolled_back", "forked", "damaged", "state_unusable"].map((why) => [
+      "caseflow.log.refusals",
+      0,
+      { why },
+    ]),
+  ]);
+});
+
 test("checkpoints are counted, and each attempt that is refused, by why", () => {
+  counted = [];
   for (const sealing of [sealed, { kind: "unchanged" } as const, refused, refused, forked])
     events.tell("acme", sealing, "");
   expect(counted).toEqual([

@@ -25,6 +25,9 @@ export function createSealEvents(log: Log, nowMs = () => performance.now()): Sea
   const refusals = meter.createCounter("caseflow.log.refusals", {
     description: "Attempts to sign a log that does not extend its last checkpoint, by why",
   });
+  // There from the start, so that a first one shows as a rise.
+  checkpoints.add(0);
+  for (const why of Object.keys(remedies)) refusals.add(0, { why });
   const refused = new Map<string, { readonly why: RefusalReason; readonly toldAt: number }>();
   return {
     tell(tenantId, sealing, file) {

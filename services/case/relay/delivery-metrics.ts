@@ -9,11 +9,22 @@ export interface DeliveryMetrics {
   failed(kind: DeliveryError["kind"], count: number): void;
 }
 
+const outcomes: Readonly<Record<Outcome["kind"] | DeliveryError["kind"], true>> = {
+  applied: true,
+  duplicate: true,
+  out_of_order: true,
+  rejected: true,
+  unreachable: true,
+  refused: true,
+  failed: true,
+};
+
 /** Counts deliveries by event, and how long events take from their commit until the audit service has them. */
 export function createDeliveryMetrics(): DeliveryMetrics {
   const deliveries = metrics.getMeter("caseflow.relay").createCounter("relay.deliveries", {
     description: "Events sent to the audit service, by its answer or why there was none; each time counts",
   });
+  for (const outcome of Object.keys(outcomes)) deliveries.add(0, { outcome }); // So that a first one shows as a rise.
   const recordDelivery = createDurations(
     "caseflow.relay",
     "event.delivery",
