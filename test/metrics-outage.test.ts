@@ -17,13 +17,18 @@ const present = async (metricsUrl: string, names: readonly string[]) => {
   return names.filter((name) => samples.some((sample) => sample.name === name));
 };
 
-test("while the databases are away, what they would have to tell is absent and the rest is there", async () => {
+test("while the databases are away, what they would have to tell is absent, and the rest says that nobody is ready", async () => {
   await using signing = await makeSigning();
   await using pair = await startProcessPair({}, { signing });
   const ofCases = () => present(pair.cases.metricsUrl, backlog);
   const ofAudit = () => present(pair.audit.metricsUrl, ofLogs);
+  const ready = () =>
+    Promise.all(
+      [pair.cases, pair.audit].map(async ({ metricsUrl }) => (await scrape(metricsUrl)).sum("service_ready")),
+    );
   await expect.poll(ofCases, waits).toEqual(backlog);
   await expect.poll(ofAudit, waits).toEqual(ofLogs);
+  await expect.poll(ready, waits).toEqual([1, 1]);
 
   const names = [pair.caseDatabase.name, pair.auditDatabase.name];
   await using session = await openSuperuserSession(
@@ -35,10 +40,12 @@ test("while the databases are away, what they would have to tell is absent and t
   ]);
   await expect.poll(ofCases, waits).toEqual([]);
   await expect.poll(ofAudit, waits).toEqual([]);
+  await expect.poll(ready, waits).toEqual([0, 0]);
 
   for (const name of names) await session.query(`ALTER DATABASE ${name} WITH ALLOW_CONNECTIONS true`);
   await expect.poll(ofCases, waits).toEqual(backlog);
   await expect.poll(ofAudit, waits).toEqual(ofLogs);
+  await expect.poll(ready, waits).toEqual([1, 1]);
 }, 120_000);
 
 test("a database that does not answer leaves its gauges out and holds up nobody, however many ask", async () => {

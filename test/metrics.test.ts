@@ -127,6 +127,7 @@ const shared: Readonly<Record<string, readonly [string, ...string[]]>> = {
   db_pool_waiting: ["gauge", "pool"],
   nodejs_eventloop_delay_p99_seconds: ["gauge"],
   v8js_gc_duration_seconds: ["histogram", "v8js_gc_type"],
+  service_ready: ["gauge"],
   build_info: ["gauge", "version", "commit"],
 };
 const ofCases: typeof shared = {

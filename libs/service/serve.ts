@@ -17,6 +17,7 @@ import { serverSpans } from "#libs/telemetry/server-spans.ts";
 import { refuseDisabled } from "./disabled-methods.ts";
 import { limitCalls } from "./limit-calls.ts";
 import type { RateLimits } from "./limit-settings.ts";
+import { watchReadiness } from "./readiness-gauge.ts";
 import type { Release } from "./release.ts";
 
 /** The reasons that serving itself gives; a service's own come on top. */
@@ -84,6 +85,7 @@ export async function serve<R extends string>(options: ServeOptions<R>): Promise
   const { log, services, release } = options;
   await using opened = new AsyncDisposableStack();
   const health = createHealth(services.map(({ typeName }) => typeName));
+  opened.use(watchReadiness(() => health.isServing()));
   const reflection = reflectionRoutes(services.map(({ file }) => file));
   const verifier = createTokenVerifier({
     jwks: options.jwks.href,
