@@ -56,6 +56,18 @@ test("a watcher is told the state, then each change, and nothing twice", async (
   expect(await watch.next()).toBe(NOT_SERVING);
 });
 
+test("after the end nothing serves, whatever is set", async () => {
+  const health = createHealth(["a.A"]);
+  health.set(true);
+  await using watch = await watchHealth(health, "a.A");
+  expect(await watch.next()).toBe(SERVING);
+  health.end();
+  health.set(true);
+  health.set(true, "a.A");
+  expect(await watch.next()).toBe(NOT_SERVING);
+  expect([health.isServing(), health.isServing("a.A")]).toEqual([false, false]);
+});
+
 test("a watcher of an unknown service is told so, and told when it becomes known", async () => {
   const health = createHealth([]);
   await using watch = await watchHealth(health, "late.L");

@@ -14,6 +14,8 @@ export interface Health {
   set(serving: boolean, service?: string): void;
   /** Of the server as a whole, without a name. */
   isServing(service?: string): boolean;
+  /** Nothing serves any more, for good: what is set later changes nothing. */
+  end(): void;
 }
 
 /** Watchers at a time. */
@@ -30,8 +32,10 @@ export function createHealth(services: readonly string[]): Health {
   const statuses = new Map([wholeServer, ...services].map((name) => [name, toStatus(false)]));
   let changed = Promise.withResolvers<void>();
   let watchers = 0;
+  let hasEnded = false;
 
   function set(serving: boolean, service?: string): void {
+    if (hasEnded) return;
     for (const name of service === undefined ? statuses.keys() : [service]) {
       statuses.set(name, toStatus(serving));
     }
@@ -65,6 +69,10 @@ export function createHealth(services: readonly string[]): Health {
 
   return {
     set,
+    end() {
+      set(false);
+      hasEnded = true;
+    },
     isServing: (service = wholeServer) => statuses.get(service) === Status.SERVING,
     routes: (router) =>
       router.service(HealthService, {

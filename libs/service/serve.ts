@@ -66,6 +66,9 @@ export interface Serving extends AsyncDisposable {
 const errorDomain = "caseflow";
 const probeEveryMs = 1_000;
 const probeTimeoutMs = 1_500;
+/** A database that restarts, or is slow for a moment, takes no replica out of the balance; all of them share it. */
+const failuresToStop = 3;
+const successesToServe = 2;
 const clockToleranceSeconds = 5;
 
 /** What Connect itself refuses, by its code. */
@@ -150,6 +153,8 @@ export async function serve<R extends string>(options: ServeOptions<R>): Promise
       probe: options.probe,
       intervalMs: probeEveryMs,
       timeoutMs: probeTimeoutMs,
+      failuresToStop,
+      successesToServe,
       onChange: (serving, error) => {
         health.set(serving);
         started ||= serving;
