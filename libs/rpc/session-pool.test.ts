@@ -1,4 +1,4 @@
-import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { Code, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { expect, test } from "vitest";
 
@@ -81,14 +81,13 @@ test("an address that says it does not serve gets no calls, until it says that i
   expect(counts([ill])[0]).toBe(before[0]! + 1);
 });
 
-test("an address that cannot be reached is left out after one failure, and back once it can be", async () => {
+test("a call that cannot reach one address goes to another, and the first is left out until it can be", async () => {
   const away = await startScriptedService();
   await away[Symbol.asyncDispose]();
   await using well = await startScriptedService();
   using pool = open([away, well]);
   pool.clock.chance = 0.1;
-  const codeOf = (error: unknown) => ConnectError.from(error).code;
-  await expect(pool.getCase({}).catch(codeOf)).resolves.toBe(Code.Unavailable);
+  await expect(pool.getCase({})).resolves.toBeDefined();
   for (let made = 0; made < 10; made++) await pool.getCase({});
   await using back = await startScriptedServiceOn(Number(new URL(away.url).port));
   await expect.poll(() => pool.told).toEqual(["server 0 unhealthy"]);
@@ -97,6 +96,37 @@ test("an address that cannot be reached is left out after one failure, and back 
     .toBe(2);
   await pool.getCase({});
   expect(counts([back])).toEqual([1]);
+});
+
+test("with no address that can be reached a call fails once each was tried", async () => {
+  const away = [await startScriptedService(), await startScriptedService()];
+  for (const server of away) await server[Symbol.asyncDispose]();
+  using pool = open(away);
+  await expect(pool.getCase({})).rejects.toMatchObject({ code: Code.Unavailable });
+  expect(pool.told.toSorted()).toEqual(["server 0 unhealthy", "server 1 unhealthy"]);
+});
+
+test("an address that was away gets calls again as soon as one has reached it, before it is asked after its health again", async () => {
+  const [one, two] = [await startScriptedService(), await startScriptedService()];
+  const portOf = ({ url }: ScriptedService) => Number(new URL(url).port);
+  using pool = open([one, two]);
+  await pool.getCase({});
+  await one[Symbol.asyncDispose]();
+  pool.clock.chance = 0.1;
+  await pool.getCase({}).catch(() => {}); // Notices, one way or the other.
+  await pool.getCase({});
+  await expect.poll(() => pool.told).toContain("server 0 unhealthy");
+  await pool.clock.advance(settings.healthIntervalMs);
+  await expect.poll(() => pool.clock.timers()).toBe(2); // Both were asked while one was away.
+  await using back = await startScriptedServiceOn(portOf(one));
+  await two[Symbol.asyncDispose]();
+  await expect.poll(() => pool.getCase({}).then(Boolean, () => false)).toBe(true);
+  for (let made = 0; made < 10; made++) await pool.getCase({});
+  expect(back.requests.length).toBeGreaterThan(10);
+  expect(pool.told.filter((what) => what.startsWith("server 0"))).toEqual([
+    "server 0 unhealthy",
+    "server 0 healthy",
+  ]);
 });
 
 test("with every address unhealthy all are tried", async () => {

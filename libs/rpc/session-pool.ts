@@ -1,8 +1,9 @@
 /**
  * Spreads the requests of one transport over several addresses: below Connect, where a request is an HTTP/2 stream.
  *
- * A request goes to the healthy address with the fewest requests under way. An address is unhealthy when a connection to it
- * fails or when `grpc.health.v1` says so, which is asked while there is more than one; if none is healthy, all are tried.
+ * A request goes to the healthy address with the fewest requests under way. An address is unhealthy from a connection to it that
+ * failed until one that came about, and while `grpc.health.v1` says so, which is asked where there is more than one. A request that
+ * finds nobody at home goes on to the next address, healthy or not, until each was tried: nothing has been sent.
  * Each address has one connection, which is replaced once it is old: a long-lived one would never see the instances
  * that a roll-out adds behind the same name. The old one is closed when its last request has ended.
  */
@@ -37,7 +38,10 @@ interface Connection {
 
 interface Address {
   readonly url: string;
-  healthy: boolean;
+  /** The last connection to it came about, or none was tried. */
+  reachable: boolean;
+  /** What it says of itself. */
+  serving: boolean;
   connection: Connection | undefined;
 }
 
@@ -46,7 +50,12 @@ type Request = Parameters<SessionManager["request"]>;
 /** For a transport whose base URL is the first of `urls`; none of them has a path. */
 export function createSessionPool(urls: readonly string[], options: SessionPoolOptions): SessionManager {
   const { clock } = options;
-  const addresses: readonly Address[] = urls.map((url) => ({ url, healthy: true, connection: undefined }));
+  const addresses: readonly Address[] = urls.map((url) => ({
+    url,
+    reachable: true,
+    serving: true,
+    connection: undefined,
+  }));
   const connections = new Set<Connection>();
   const ofStream = new WeakMap<ClientHttp2Stream, SessionManager>();
   let endHealthChecks: (() => void) | undefined;
@@ -82,26 +91,40 @@ export function createSessionPool(urls: readonly string[], options: SessionPoolO
     connection.inFlight += 1;
     try {
       const stream = await connection.sessions.request(...request);
+      tell(address, { reachable: true });
       ofStream.set(stream, connection.sessions);
       stream.once("close", done);
       return stream;
     } catch (error) {
       done();
-      if (connectionLossOf(ConnectError.from(error)) !== undefined) setHealth(address, false);
+      if (connectionLossOf(ConnectError.from(error)) !== undefined) tell(address, { reachable: false });
       throw error;
     }
   }
 
-  function setHealth(address: Address, healthy: boolean): void {
-    if (addresses.length === 1 || address.healthy === healthy) return;
-    address.healthy = healthy;
-    options.onHealth(address.url, healthy);
+  function tell(address: Address, health: Partial<Pick<Address, "reachable" | "serving">>): void {
+    const before = isHealthy(address);
+    const now = isHealthy(Object.assign(address, health));
+    if (addresses.length > 1 && now !== before) options.onHealth(address.url, now);
+  }
+
+  async function openAnywhere(request: Request): Promise<ClientHttp2Stream> {
+    const left = new Set(addresses);
+    for (;;) {
+      const address = choose(left);
+      left.delete(address);
+      try {
+        return await open(address, request);
+      } catch (error) {
+        if (left.size === 0 || connectionLossOf(ConnectError.from(error)) !== "unsent") throw error;
+      }
+    }
   }
 
   /** The first among equals is left to chance, so that many clients do not all begin with one address. */
-  function choose(): Address {
-    const healthy = addresses.filter((address) => address.healthy);
-    const candidates = healthy.length > 0 ? healthy : addresses;
+  function choose(from: ReadonlySet<Address>): Address {
+    const healthy = [...from].filter(isHealthy);
+    const candidates = healthy.length > 0 ? healthy : [...from];
     const load = ({ connection }: Address) => connection?.inFlight ?? 0;
     const least = Math.min(...candidates.map(load));
     const equals = candidates.filter((address) => load(address) === least);
@@ -124,12 +147,13 @@ export function createSessionPool(urls: readonly string[], options: SessionPoolO
     const transport = createGrpcTransport({ baseUrl: address.url, sessionManager, readMaxBytes: 4_096 });
     const { check } = createClient(Health, transport);
     for (;;) {
-      const healthy = await check({}, { signal: over, timeoutMs: options.healthIntervalMs }).then(
+      const serving = await check({}, { signal: over, timeoutMs: options.healthIntervalMs }).then(
         ({ status }) => status === HealthCheckResponse_ServingStatus.SERVING,
-        (error: unknown) => ConnectError.from(error).code === Code.Unimplemented,
+        // Of an address that cannot be reached nothing is known, and it need not be asked to be tried again.
+        (error: unknown) => !address.reachable || ConnectError.from(error).code === Code.Unimplemented,
       );
       over.throwIfAborted();
-      setHealth(address, healthy);
+      tell(address, { serving });
       await wait(clock, options.healthIntervalMs, over, "background");
     }
   }
@@ -143,10 +167,14 @@ export function createSessionPool(urls: readonly string[], options: SessionPoolO
     authority: new URL(urls[0]!).origin,
     async request(...request) {
       if (addresses.length > 1) endHealthChecks ??= startHealthChecks();
-      return open(choose(), request);
+      return openAnywhere(request);
     },
     notifyResponseByteRead: (stream) => ofStream.get(stream)?.notifyResponseByteRead(stream),
     abort,
     [Symbol.dispose]: abort,
   };
+}
+
+function isHealthy({ reachable, serving }: Address): boolean {
+  return reachable && serving;
 }
