@@ -1,9 +1,8 @@
 import { randomUUID } from "node:crypto";
-import { createServer } from "node:net";
-import { once } from "node:events";
 import { expect, test } from "vitest";
 import { startAuditService } from "./support/audit-service.ts";
 import { content, openCase, startCaseService } from "./support/case-service.ts";
+import { freePort } from "./support/free-port.ts";
 import { listAllEvents } from "./support/pair.ts";
 import { createIssuer } from "./support/tokens.ts";
 
@@ -54,13 +53,3 @@ test(
     }
   },
 );
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
-}

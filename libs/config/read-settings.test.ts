@@ -15,6 +15,7 @@ import {
   text,
   url,
   urlOrPath,
+  urls,
   wholeNumber,
 } from "./setting.ts";
 
@@ -98,6 +99,7 @@ test.each<[string, Setting<unknown>, string[]]>([
   ["a number", wholeNumber("X", { min: 1, max: 10 }), ["0", "11", "1.0", "Infinity", "NaN", "+1"]],
   ["a flag", flag("X"), ["2", "on", "truee"]],
   ["a URL", url("X", { protocols: ["https:"] }), ["example.com", "https:", "http://example.com", "/x"]],
+  ["URLs", urls("X", { protocols: ["https:"] }), ["https://a,", ",", "https://a https://b", "https://a,b"]],
   [
     "a connection string",
     postgresUrl("X"),
@@ -124,6 +126,12 @@ test.each([
   "postgresql://[::1]:5432/db",
 ])("%s is a connection string", (value) => {
   expect(postgresUrl("X")({ X: value })).toEqual({ value });
+});
+
+test("URLs are one or more, with blanks around them or not", () => {
+  const several = urls("X", { protocols: ["http:"] });
+  expect(several({ X: "http://a:1" })).toEqual({ value: ["http://a:1"] });
+  expect(several({ X: "http://a:1, http://b:2" })).toEqual({ value: ["http://a:1", "http://b:2"] });
 });
 
 test("a path and a URL both become a URL", () => {

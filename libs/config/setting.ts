@@ -110,6 +110,19 @@ export function url<F extends string | undefined = never>(
   );
 }
 
+/** Absolute URLs separated by commas, at least one, each as `url` takes it. */
+export function urls<F extends readonly string[] | undefined = never>(
+  name: string,
+  options: Fallback<F> & { readonly protocols: readonly string[] },
+): Setting<readonly string[] | F> {
+  const starts = options.protocols.map((p) => `${p}//`).join(" or ");
+  return setting(name, options, `URLs that start with ${starts}, separated by commas`, (value) => {
+    const all = value.split(",").map((one) => one.trim());
+    const areGood = all.every((one) => options.protocols.includes(URL.parse(one)?.protocol ?? ""));
+    return areGood ? { value: all } : { wrong: "not such URLs" };
+  });
+}
+
 /** A connection string of PostgreSQL, also in libpq's form for Unix sockets, which is no URL. It may hold a password. */
 export function postgresUrl<F extends string | undefined = never>(
   name: string,

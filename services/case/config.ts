@@ -6,7 +6,7 @@ import {
   postgresUrl,
   type Setting,
   text,
-  url,
+  urls,
   urlOrPath,
   wholeNumber,
 } from "#libs/config/setting.ts";
@@ -19,7 +19,8 @@ import { type RateLimits, rateSettings } from "#libs/service/limit-settings.ts";
 export interface RelayConfig {
   /** As the relay's role. */
   readonly relayDatabaseUrl: string;
-  readonly auditUrl: string;
+  /** Of each replica of the audit service, or of what stands before them. */
+  readonly auditUrl: string | readonly string[];
   /** Holds the token that the relay shows to the audit service; read again before each delivery. */
   readonly auditTokenFile: string;
   /** How long an event waits at most before somebody looks for it, if every wake-up was lost; in milliseconds. */
@@ -59,7 +60,7 @@ const logLevel = oneOf("LOG_LEVEL", ["trace", "debug", "info", "warn", "error", 
 
 const relaySettings = {
   relayDatabaseUrl: postgresUrl("CASE_RELAY_DATABASE_URL"),
-  auditUrl: url("AUDIT_URL", { ...http, fallback: "http://127.0.0.1:7081" }),
+  auditUrl: urls("AUDIT_URL", { ...http, fallback: ["http://127.0.0.1:7081"] }),
   auditTokenFile: text("AUDIT_TOKEN_FILE"),
   relayPollMs: wholeNumber("RELAY_POLL_MS", { min: 10, max: 60_000, fallback: 1_000 }),
   relayPaused: flag("RELAY_PAUSED", { fallback: false }),

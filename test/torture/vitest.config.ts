@@ -4,7 +4,7 @@ import ordinary from "../vitest.config.ts";
 
 /**
  * The campaigns that an ordinary run only begins: a kill at every point, also where each one costs a process its start; 10,000
- * changes watched; many more random sequences, and bits turned in a log.
+ * changes watched; many rounds of restarts; many more random sequences, and bits turned in a log.
  */
 const torture = mergeConfig(ordinary, {
   test: {
@@ -15,6 +15,7 @@ const torture = mergeConfig(ordinary, {
 torture.test.include = [
   "test/hostile/crash-*.test.ts",
   "test/hostile/model.test.ts",
+  "test/hostile/rolling-restart.test.ts",
   "test/hostile/turned-bits.test.ts",
   "test/hostile/watch.test.ts",
 ];
