@@ -1,24 +1,21 @@
+import { setTimeout as pause } from "node:timers/promises";
 import { getExtension, hasExtension, type DescMethod, type DescService } from "@bufbuild/protobuf";
 import { Code, type ConnectRouter } from "@connectrpc/connect";
 import { createValidateInterceptor } from "@connectrpc/validate";
 import { authz } from "#libs/gen/caseflow/options/v1/authz_pb.ts";
 import type { MethodAuthz } from "#libs/rpc/authenticate.ts";
 import { createCallChain } from "#libs/rpc/call-chain.ts";
-import { createHealth } from "#libs/rpc/health.ts";
 import { listen } from "#libs/rpc/listen.ts";
 import { monitorHealth } from "#libs/rpc/monitor-health.ts";
-import { listenForOperations } from "#libs/rpc/operations-server.ts";
 import { reflectionRoutes } from "#libs/rpc/reflection.ts";
 import { createRequestMetrics } from "#libs/rpc/request-metrics.ts";
 import { createTokenVerifier } from "#libs/rpc/verify-token.ts";
 import type { Log } from "#libs/telemetry/log.ts";
-import { renderMetrics } from "#libs/telemetry/metrics.ts";
 import { serverSpans } from "#libs/telemetry/server-spans.ts";
 import { refuseDisabled } from "./disabled-methods.ts";
 import { limitCalls } from "./limit-calls.ts";
 import type { RateLimits } from "./limit-settings.ts";
-import { watchReadiness } from "./readiness-gauge.ts";
-import type { Release } from "./release.ts";
+import type { Probes } from "./open-probes.ts";
 
 /** The reasons that serving itself gives; a service's own come on top. */
 export type ServingReason =
@@ -33,14 +30,15 @@ export type ServingReason =
 export interface ServeOptions<R extends string> {
   readonly host: string;
   readonly port: number;
-  readonly metricsPort: number;
-  /** How long calls under way may still take after `stop`. */
+  /** How long NOT_SERVING is told before no more calls are taken. */
+  readonly announceMs: number;
+  /** How long calls under way may still take after that. */
   readonly drainMs: number;
-  readonly release: Release;
+  readonly probes: Probes;
   readonly jwks: URL;
   readonly jwtIssuer: string;
   readonly jwtAudience: string;
-  /** Everything that is served, for health and reflection. */
+  /** Everything that is served, for reflection. */
   readonly services: readonly DescService[];
   readonly routes: (router: ConnectRouter) => void;
   readonly codeByReason: Readonly<Record<R | ServingReason, Code>>;
@@ -60,7 +58,6 @@ export interface ServeOptions<R extends string> {
 
 export interface Serving extends AsyncDisposable {
   readonly url: string;
-  readonly metricsUrl: string;
 }
 
 const errorDomain = "caseflow";
@@ -79,16 +76,15 @@ const connectReasons: Partial<Record<Code, ServingReason>> = {
 
 /**
  * Serves RPCs with everything a service of ours has around its handlers: three protocols on one port, tokens, the authz
- * option of each method, validation, error details, one log line a call, health, reflection, and probes and metrics on a second port.
+ * option of each method, validation, error details, one log line a call, health and reflection. Throws `PortTakenError`.
  *
- * Disposing tells the world first (NOT_SERVING), lets calls under way end within `drainMs`, then closes both ports.
- * Throws `PortTakenError`.
+ * Disposing tells the world first (NOT_SERVING, for good), goes on for `announceMs` so that it is heard, ends streams, lets
+ * calls under way end within `drainMs`, then closes the port.
  */
 export async function serve<R extends string>(options: ServeOptions<R>): Promise<Serving> {
-  const { log, services, release } = options;
+  const { log, services, probes } = options;
   await using opened = new AsyncDisposableStack();
-  const health = createHealth(services.map(({ typeName }) => typeName));
-  opened.use(watchReadiness(() => health.isServing()));
+  const { health } = probes;
   const reflection = reflectionRoutes(services.map(({ file }) => file));
   const verifier = createTokenVerifier({
     jwks: options.jwks.href,
@@ -99,7 +95,6 @@ export async function serve<R extends string>(options: ServeOptions<R>): Promise
   });
   const measure = createRequestMetrics();
   const limits = opened.use(limitCalls(options));
-  let started = false;
   const guarded = new Set(services.map(({ typeName }) => typeName));
   const chain = createCallChain<R | ServingReason>({
     faults: {
@@ -138,16 +133,6 @@ export async function serve<R extends string>(options: ServeOptions<R>): Promise
       onFailure: (error) => log.warn({ err: error }, "connection failed"),
     }),
   );
-  const operations = opened.use(
-    await listenForOperations({
-      ...release,
-      host: options.host,
-      port: options.metricsPort,
-      isStarted: () => started,
-      isReady: () => health.isServing(),
-      metrics: renderMetrics,
-    }),
-  );
   const monitor = opened.use(
     monitorHealth({
       probe: options.probe,
@@ -157,19 +142,19 @@ export async function serve<R extends string>(options: ServeOptions<R>): Promise
       successesToServe,
       onChange: (serving, error) => {
         health.set(serving);
-        started ||= serving;
         if (serving) log.info("serving");
         else log.warn({ err: error }, "not serving: the database does not answer");
       },
     }),
   );
+  probes.started();
   const running = opened.move();
   return {
     url: server.url,
-    metricsUrl: operations.url,
     async [Symbol.asyncDispose]() {
+      health.end();
       await monitor[Symbol.asyncDispose]();
-      health.set(false);
+      await pause(options.announceMs);
       options.onStopping?.();
       await server.stop({ drainMs: options.drainMs });
       await running.disposeAsync();

@@ -46,7 +46,9 @@ export interface Config {
   readonly rates: RateLimits;
   /** Methods that are switched off, `package.Service/Method`. */
   readonly disabledMethods: readonly string[];
-  /** How long calls under way may still take after the signal to stop; in milliseconds. */
+  /** How long the service says that it stops before it takes no more calls, so that load balancers notice; in milliseconds. */
+  readonly announceMs: number;
+  /** How long calls under way may still take after that; in milliseconds. */
   readonly drainMs: number;
   readonly logLevel: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
 }
@@ -65,6 +67,7 @@ export function readConfig(env: Environment): Config {
     signer: signerIfSet,
     rates: rateSettings,
     disabledMethods: disabledMethods([CaseService, CaseAdminService, AuditService]),
+    announceMs: wholeNumber("CASEFLOW_ANNOUNCE_MS", { min: 0, max: 60_000, fallback: 0 }),
     drainMs: wholeNumber("CASEFLOW_DRAIN_MS", { min: 0, max: 600_000, fallback: 10_000 }),
     logLevel: oneOf("LOG_LEVEL", ["trace", "debug", "info", "warn", "error", "fatal", "silent"], {
       fallback: "info",

@@ -3,6 +3,7 @@ import { probeDatabase } from "#libs/pg/health-probe.ts";
 import { openPool } from "#libs/pg/pool.ts";
 import type { Release } from "#libs/service/release.ts";
 import { runService } from "#libs/service/run-service.ts";
+import { openProbes } from "#libs/service/open-probes.ts";
 import { serve } from "#libs/service/serve.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import { createAccessLog } from "./application/access-log.ts";
@@ -49,6 +50,8 @@ export async function start(
   limits: Partial<TailLimits> = {},
 ): Promise<AuditServiceProcess> {
   await using opened = new AsyncDisposableStack();
+  const services = [AuditService];
+  const probes = opened.use(await openProbes({ ...config, release, services }));
   const pool = opened.use(
     openPool({
       url: config.databaseUrl,
@@ -98,8 +101,8 @@ export async function start(
   const serving = opened.use(
     await serve({
       ...config,
-      release,
-      services: [AuditService],
+      probes,
+      services,
       routes: (router) => {
         router.service(AuditService, createAuditService(application));
       },
@@ -114,7 +117,7 @@ export async function start(
   const running = opened.move(); // Until here, a throw closes whatever had opened.
   return {
     url: serving.url,
-    metricsUrl: serving.metricsUrl,
+    metricsUrl: probes.metricsUrl,
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
 }

@@ -48,7 +48,9 @@ export interface Config {
   /** Methods that are switched off, `package.Service/Method`. */
   readonly disabledMethods: readonly string[];
   readonly logLevel: LogLevel;
-  /** How long calls under way may still take after the signal to stop; in milliseconds. */
+  /** How long the service says that it stops before it takes no more calls, so that load balancers notice; in milliseconds. */
+  readonly announceMs: number;
+  /** How long calls under way may still take after that; in milliseconds. */
   readonly drainMs: number;
 }
 
@@ -82,6 +84,7 @@ export function readConfig(env: Environment): Config {
     rates: rateSettings,
     disabledMethods: disabledMethods([CaseService, CaseAdminService, AuditService]),
     logLevel,
+    announceMs: wholeNumber("CASEFLOW_ANNOUNCE_MS", { min: 0, max: 60_000, fallback: 0 }),
     drainMs: wholeNumber("CASEFLOW_DRAIN_MS", { min: 0, max: 600_000, fallback: 10_000 }),
   });
 }

@@ -4,6 +4,7 @@ import { probeDatabase } from "#libs/pg/health-probe.ts";
 import { openPool } from "#libs/pg/pool.ts";
 import type { Release } from "#libs/service/release.ts";
 import { runService } from "#libs/service/run-service.ts";
+import { openProbes } from "#libs/service/open-probes.ts";
 import { serve } from "#libs/service/serve.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import { createChangeCase } from "./application/change-case.ts";
@@ -44,6 +45,8 @@ export async function start(
   now = () => new Date(),
 ): Promise<CaseServiceProcess> {
   await using opened = new AsyncDisposableStack();
+  const services = [CaseService, CaseAdminService];
+  const probes = opened.use(await openProbes({ ...config, release, services }));
   const pool = opened.use(
     openPool({
       url: config.databaseUrl,
@@ -75,8 +78,8 @@ export async function start(
   const serving = opened.use(
     await serve({
       ...config,
-      release,
-      services: [CaseService, CaseAdminService],
+      probes,
+      services,
       routes: (router) => {
         router.service(CaseService, createCaseService(application));
         router.service(CaseAdminService, createCaseAdminService(application));
@@ -92,7 +95,7 @@ export async function start(
   const running = opened.move();
   return {
     url: serving.url,
-    metricsUrl: serving.metricsUrl,
+    metricsUrl: probes.metricsUrl,
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
 }

@@ -162,6 +162,7 @@ function startSlowService({ jwks }: Stack, databaseUrl: string): ReturnType<type
       relay: undefined,
       rates: unlimited,
       disabledMethods: [],
+      announceMs: 0,
       drainMs: 5_000,
       logLevel: "silent",
     },

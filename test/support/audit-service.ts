@@ -65,6 +65,7 @@ export async function startAuditService(
         signer: signing?.config(database),
         rates: defaultRates,
         disabledMethods: [],
+        announceMs: 0,
         drainMs: 5_000,
         logLevel,
         ...options.config,

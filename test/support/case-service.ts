@@ -98,6 +98,7 @@ export async function startCaseService(
         relay: relay === "off" ? undefined : relayConfig,
         rates: defaultRates,
         disabledMethods: [],
+        announceMs: 0,
         drainMs: 5_000,
         logLevel: "silent",
         ...config,
