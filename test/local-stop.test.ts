@@ -134,7 +134,9 @@ test(
     const stack = await untilReady(home, starting);
     process.kill(stack.audit.pid, "SIGKILL");
     expect(await starting.ended).toBe(1);
-    expect(starting.output()).toMatch(/the audit service ended by SIGKILL; it said:\n {2}listening\n/);
+    expect(starting.output()).toMatch(
+      /the audit service ended by SIGKILL; it said:\n {2}starting\n {2}listening\n/,
+    );
     await expectStopped(home);
   },
 );

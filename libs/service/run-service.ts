@@ -3,8 +3,16 @@ import { createLog, type Log, type LogOptions } from "#libs/telemetry/log.ts";
 import { startMetrics } from "#libs/telemetry/metrics.ts";
 import { shutdownTelemetry } from "#libs/telemetry/sdk.ts";
 import { readRelease, type Release } from "./release.ts";
+import { stopSignal } from "./stop-signal.ts";
 
-export interface ServiceDefinition<C extends { readonly logLevel: LogOptions["level"] }> {
+export interface ServiceConfig {
+  readonly logLevel: LogOptions["level"];
+  /** As `ServeOptions` has them; a process that serves nothing has neither. */
+  readonly announceMs?: number;
+  readonly drainMs?: number;
+}
+
+export interface ServiceDefinition<C extends ServiceConfig> {
   /** Stands in every log line, and in metrics that are sent unless `OTEL_SERVICE_NAME` does. */
   readonly name: string;
   /** Throws `ConfigError`. */
@@ -18,22 +26,22 @@ export interface Running extends AsyncDisposable {
 }
 
 const flushMs = 2_000;
-/** Above every limit that disposing has of its own. */
-const stopMs = 60_000;
+/** What stopping takes at most beside announcing and draining: above the sum of the limits that everything has that is disposed. */
+const closingMs = 20_000;
 
 /** What a process's parent reads to learn where the service is: one log line with this message and the facts. */
 export const listeningMessage = "listening";
 
 /**
- * Runs a service as this process: reads its settings, starts it, waits for SIGTERM or SIGINT, disposes it, exits 0. A
- * second signal ends the process at once (143 or 130). Settings that will not do are told on stderr, all of them; a start that
- * fails is logged. Either exits 1, and so does a stop that takes more than a minute.
+ * Runs a service as this process: reads its settings, starts it, waits for SIGTERM or SIGINT, disposes it, exits 0. A signal while
+ * it starts counts when it has started; a second one ends the process at once (143 or 130). Settings that will not do are told
+ * on stderr, all of them; a start that fails is logged. Either exits 1, and so does a stop that outlasts every limit.
  */
-export async function runService<C extends { readonly logLevel: LogOptions["level"] }>(
+export async function runService<C extends ServiceConfig>(
   env: Environment,
   { name, readConfig, start }: ServiceDefinition<C>,
 ): Promise<void> {
-  const stop = awaitSignal();
+  const stop = stopSignal();
   const release = await readRelease(env);
   let config: C;
   try {
@@ -46,14 +54,13 @@ export async function runService<C extends { readonly logLevel: LogOptions["leve
   }
   await startMetrics(env, { name, ...release });
   const log = createLog({ service: name, version: release.version, level: config.logLevel });
+  log.info({ commit: release.commit }, "starting");
+  const { announceMs = 0, drainMs = 0 } = config;
+  void stop.then(() => limitStop(announceMs + drainMs + closingMs, log));
   try {
     const running = await start(config, release, log);
     log.info(running.facts, listeningMessage);
     log.info({ signal: await stop }, "stopping");
-    setTimeout(() => {
-      log.fatal("stopping took too long");
-      process.exit(1);
-    }, stopMs).unref();
     await running[Symbol.asyncDispose]();
     log.info("stopped");
   } catch (error) {
@@ -65,17 +72,9 @@ export async function runService<C extends { readonly logLevel: LogOptions["leve
   process.exit();
 }
 
-function awaitSignal(): Promise<NodeJS.Signals> {
-  const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
-  let signals = 0;
-  for (const [signal, code] of [
-    ["SIGTERM", 143],
-    ["SIGINT", 130],
-  ] as const) {
-    process.on(signal, () => {
-      if (++signals > 1) process.exit(code);
-      resolve(signal);
-    });
-  }
-  return promise;
+function limitStop(limitMs: number, log: Log): void {
+  setTimeout(() => {
+    log.fatal("stopping took too long");
+    process.exit(1);
+  }, limitMs).unref();
 }
