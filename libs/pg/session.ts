@@ -10,6 +10,8 @@ export interface SessionOptions {
   readonly answerTimeoutMs?: number;
   /** Hears of the connection's death, also between queries; it is not to be used afterwards. */
   readonly onError: (error: Error) => void;
+  /** Cuts the connection once it is aborted, also while it is being opened. */
+  readonly signal?: AbortSignal;
 }
 
 /** Time a goodbye may take before the socket is cut. */
@@ -31,6 +33,10 @@ export async function openSession(options: SessionOptions): Promise<Client & Asy
     ...(options.answerTimeoutMs !== undefined && { query_timeout: options.answerTimeoutMs }),
   });
   client.on("error", options.onError);
+  options.signal?.throwIfAborted();
+  const cut = (): void => void client.connection.stream.destroy();
+  options.signal?.addEventListener("abort", cut, { once: true });
+  client.once("end", () => options.signal?.removeEventListener("abort", cut));
   await client.connect();
   return Object.assign(client, { [Symbol.asyncDispose]: () => closeClient(client) });
 }

@@ -10,6 +10,8 @@ import {
 } from "@connectrpc/connect";
 import { compressionGzip } from "@connectrpc/connect-node";
 
+import { endsWithin } from "#libs/resilience/ends-within.ts";
+
 import { bind } from "./bind.ts";
 import { defaultLimits, type ConnectionLimits } from "./connection-limits.ts";
 import { stopReadingKey } from "./connection-signals.ts";
@@ -122,9 +124,9 @@ export async function listen(options: ListenOptions): Promise<RpcServer> {
       },
       Math.min(lingerMs, drainMs),
     );
-    if (await settlesWithin(closed, drainMs)) return clearTimeout(lingering);
+    if (await endsWithin(drainMs, closed)) return clearTimeout(lingering);
     callsOver.abort(new ConnectError("the server is stopping", Code.Unavailable));
-    if (await settlesWithin(closed, lastWordsMs)) return;
+    if (await endsWithin(lastWordsMs, closed)) return;
     for (const socket of sockets) socket.destroy();
     await closed;
   }
@@ -132,14 +134,4 @@ export async function listen(options: ListenOptions): Promise<RpcServer> {
   const stop = ({ drainMs }: { readonly drainMs: number }) =>
     (stopped ??= drain(drainMs).finally(http1.closeIdle));
   return { url, port, stop, [Symbol.asyncDispose]: () => stop({ drainMs: 0 }) };
-}
-
-async function settlesWithin(work: Promise<void>, limitMs: number): Promise<boolean> {
-  const late = Promise.withResolvers<boolean>();
-  const timer = setTimeout(late.resolve, limitMs, false);
-  try {
-    return await Promise.race([work.then(() => true), late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -21,14 +21,14 @@ export interface ServiceOptions {
   readonly logFile: string;
 }
 
-/** Above the services' own limit for draining. */
-const stopMs = 15_000;
+/** Above what the services take to stop, with the drain that they have unless told otherwise, whatever is frozen or away. */
+const stopMs = 35_000;
 /** We may die before `setpriv` has asked to be told of it; then we are no longer the parent. */
 const unlessOrphaned = '[ "$PPID" = "$0" ] && exec "$@"';
 
 /**
  * Starts a service as a process of its own, in its own process group: a terminal's Ctrl-C does not reach it, and it is
- * stopped by disposal alone (SIGTERM, after 15 s SIGKILL). Should we die without disposing, however that comes about, the
+ * stopped by disposal alone (SIGTERM, after 35 s SIGKILL). Should we die without disposing, however that comes about, the
  * kernel sends it SIGTERM.
  */
 export async function startService(options: ServiceOptions): Promise<ServiceProcess> {

@@ -3,7 +3,7 @@ import { mergeConfig } from "vitest/config";
 import ordinary from "../vitest.config.ts";
 
 /**
- * The campaigns that an ordinary run only begins: a kill at every point, also where each one costs a process its start; 10,000
+ * The campaigns that an ordinary run only begins: a kill and a SIGTERM at every point, also where each one costs a process its start; 10,000
  * changes watched; many rounds of restarts; many more random sequences, and bits turned in a log.
  */
 const torture = mergeConfig(ordinary, {
@@ -16,6 +16,7 @@ torture.test.include = [
   "test/hostile/crash-*.test.ts",
   "test/hostile/model.test.ts",
   "test/hostile/rolling-restart.test.ts",
+  "test/hostile/stop.test.ts",
   "test/hostile/turned-bits.test.ts",
   "test/hostile/watch.test.ts",
 ];

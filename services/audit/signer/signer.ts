@@ -4,6 +4,7 @@ import { lockFolder } from "#libs/files/lock-folder.ts";
 import { createNoteSigner, signNote } from "#libs/merkle/signed-note.ts";
 import { openPool } from "#libs/pg/pool.ts";
 import { runTransaction } from "#libs/pg/tenant-transaction.ts";
+import { endsWithin } from "#libs/resilience/ends-within.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import { listSignedLogs, type SignedLogRow } from "../store/checkpoints.ts";
 import { type LogGauges, type LookedAt, watchLogs } from "./log-gauges.ts";
@@ -53,9 +54,13 @@ const logsAtOnce = 4;
 const pageSize = 1_000;
 const connectTimeoutMs = 5_000;
 const statementTimeoutMs = 10_000;
+/** How long disposing waits for the checkpoints under way, and once more when their connections are cut. */
+const stopMs = 2_000;
+/** The signer itself has waited for its transactions. */
+const drainMs = 1_000;
 
 /**
- * Starts the signer. Disposing it lets the checkpoints under way end. Throws `FolderLocked` while another process signs from the
+ * Starts the signer. Disposing it lets the checkpoints under way end, for two seconds. Throws `FolderLocked` while another process signs from the
  * folder, and what is wrong with the keys.
  */
 export async function openSigner(options: SignerOptions): Promise<Signer> {
@@ -64,12 +69,16 @@ export async function openSigner(options: SignerOptions): Promise<Signer> {
   const keys = await readSigningKeys(signingKeys);
   opened.use(await lockFolder(signerHome));
   const last = await openLastCheckpoints(signerHome, logOrigin);
+  let ended: Promise<unknown> = Promise.resolve();
+  // With their connections gone they are soon over, and until then nobody else may write to the folder.
+  opened.defer(async () => void (await endsWithin(stopMs, ended)));
   const pool = opened.use(
     openPool({
       url: options.signerDatabaseUrl,
       max: logsAtOnce,
       applicationName: "caseflow-signer",
       connectTimeoutMs,
+      drainMs,
       onError: (error) => log.warn({ err: error }, "an idle database connection of the signer died"),
     }),
   );
@@ -84,10 +93,10 @@ export async function openSigner(options: SignerOptions): Promise<Signer> {
     woken: new Set(),
     restsUntil: new Map(),
   };
-  const ended = run(state, stopping.signal);
+  ended = run(state, stopping.signal);
   opened.defer(async () => {
     stopping.abort();
-    await ended;
+    await endsWithin(stopMs, ended);
   });
   const running = opened.move();
   return {

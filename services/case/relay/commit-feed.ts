@@ -1,11 +1,14 @@
 import type { Client } from "pg";
 import { createBell } from "#libs/bell/bell.ts";
 import { openSession } from "#libs/pg/session.ts";
+import { endsWithin } from "#libs/resilience/ends-within.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import { outboxChannel } from "./lane-locks.ts";
 
 const connectTimeoutMs = 5_000;
 const retryMs = 1_000;
+/** How long closing waits for a database that does not answer. */
+const closeMs = 2_000;
 /** Looks after itself now and then, should a wake-up be lost; in milliseconds. */
 const idleMs = 60_000;
 
@@ -50,7 +53,7 @@ export function openCommitFeed(databaseUrl: string, log: Log): CommitFeed {
     },
     async [Symbol.asyncDispose]() {
       stopping.abort();
-      await ended;
+      await endsWithin(closeMs, ended);
     },
   };
 }

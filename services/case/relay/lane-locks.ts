@@ -24,6 +24,8 @@ export interface LaneLocks extends AsyncDisposable {
 export async function openLaneLocks(options: {
   readonly url: string;
   readonly connectTimeoutMs: number;
+  /** Gives all locks up at once when it is aborted, and the connection with them. */
+  readonly signal?: AbortSignal;
   /** Called on each NOTIFY of a writer elsewhere. */
   readonly onNotified: () => void;
   readonly onLost: (error: Error) => void;
@@ -40,6 +42,7 @@ export async function openLaneLocks(options: {
       applicationName: "caseflow-relay-locks",
       connectTimeoutMs: options.connectTimeoutMs,
       answerTimeoutMs: answerMs,
+      ...(options.signal && { signal: options.signal }),
       onError: lose,
     }),
   );

@@ -2,6 +2,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { metrics, type Counter } from "@opentelemetry/api";
 import type pg from "pg";
 import { runTransaction } from "#libs/pg/tenant-transaction.ts";
+import { endsWithin } from "#libs/resilience/ends-within.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import { laneCount } from "../domain/lane.ts";
 import { nextPendingLane } from "../store/outbox.ts";
@@ -39,6 +40,8 @@ const quietMs = 5;
 const heldElsewhereMs = 50;
 const connectTimeoutMs = 5_000;
 const statementTimeoutMs = 10_000;
+/** How long stopping waits for the batches under way: what is left of them is another relay's, which is told DUPLICATE. */
+const stopMs = 3_000;
 
 export interface RelayOptions {
   /** As the relay's role; opened once more for the locks. */
@@ -55,16 +58,17 @@ export interface Relay extends AsyncDisposable {
   wake(): void;
 }
 
-/** Starts the relay. Disposing it lets the batches under way end, then gives every lane back. */
+/** Starts the relay. Disposing it lets the batches under way end, for three seconds, then gives every lane back. */
 export function startRelay(options: RelayOptions): Relay {
   const stopping = new AbortController();
+  const leaving = new AbortController();
   const bell = createBell();
-  const ended = run(options, bell, stopping.signal);
+  const ended = run(options, bell, stopping.signal, leaving.signal);
   return {
     wake: bell.ring,
     async [Symbol.asyncDispose]() {
       stopping.abort();
-      await ended;
+      if (!(await endsWithin(stopMs, ended))) leaving.abort();
     },
   };
 }
@@ -82,7 +86,12 @@ interface Run {
   readonly again: Set<number>;
 }
 
-async function run(options: RelayOptions, bell: Bell, stopping: AbortSignal): Promise<void> {
+async function run(
+  options: RelayOptions,
+  bell: Bell,
+  stopping: AbortSignal,
+  leaving: AbortSignal,
+): Promise<void> {
   const { log, pollMs } = options;
   const memory = createMemory();
   const deadLetters = metrics.getMeter("caseflow.relay").createCounter("caseflow.relay.dead_letters", {
@@ -98,8 +107,10 @@ async function run(options: RelayOptions, bell: Bell, stopping: AbortSignal): Pr
         locks = await openLaneLocks({
           url: options.databaseUrl,
           connectTimeoutMs,
+          signal: leaving,
           onNotified: bell.ring,
           onLost: (error) => {
+            if (leaving.aborted) return;
             const retryMs = memory.database.failed("case");
             log.warn({ err: error, retryMs }, "relay lost its lock session");
             bell.ringIn(retryMs);

@@ -2,6 +2,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import type pg from "pg";
 import { createBell } from "#libs/bell/bell.ts";
 import { runTransaction } from "#libs/pg/tenant-transaction.ts";
+import { endsWithin } from "#libs/resilience/ends-within.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import { listExpiredAnswers, removeExpiredAnswers, toAnswerKey } from "../store/expired-answers.ts";
 
@@ -11,6 +12,8 @@ const batchPauseMs = 100;
 /** Between two rounds, on average. */
 const roundEveryMs = 60_000;
 const statementTimeoutMs = 10_000;
+/** How long disposing waits for the batch under way; its statement ends by itself, or with its connection. */
+const stopMs = 1_000;
 
 export interface RemovalOptions {
   /** Of the relay's role. */
@@ -22,7 +25,7 @@ export interface RemovalOptions {
 /**
  * Removes expired answers for as long as it is not disposed, in small batches, each of one tenant. Any number of processes may:
  * what another has removed is passed over, and their rounds drift apart by chance. A failure is logged and tried again in the
- * next round. Disposing waits for the batch under way.
+ * next round. Disposing waits a second for the batch under way.
  */
 export function startRemoval(options: RemovalOptions): AsyncDisposable {
   const stopping = new AbortController();
@@ -30,7 +33,7 @@ export function startRemoval(options: RemovalOptions): AsyncDisposable {
   return {
     async [Symbol.asyncDispose]() {
       stopping.abort();
-      await ended;
+      await endsWithin(stopMs, ended);
     },
   };
 }

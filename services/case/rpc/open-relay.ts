@@ -10,6 +10,8 @@ import { startRelay, type Relay } from "../relay/relay.ts";
 import { createRecordEvents } from "./audit-recorder.ts";
 
 const connectTimeoutMs = 5_000;
+/** The relay itself has waited for its transactions. */
+const drainMs = 1_000;
 /** One a lane that is worked at a time, one for removing answers, and one for telling the backlog. */
 const poolMax = 6;
 
@@ -25,6 +27,7 @@ export function openRelay(config: RelayConfig, log: Log, now: () => Date): Relay
       max: poolMax,
       applicationName: "caseflow-relay",
       connectTimeoutMs,
+      drainMs,
       onError: (error) => log.warn({ err: error }, "an idle database connection of the relay died"),
     }),
   );

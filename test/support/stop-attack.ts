@@ -1,0 +1,78 @@
+import fc from "fast-check";
+import { expect } from "vitest";
+import { within, type Point } from "./crash-points.ts";
+import type { ArmedStrike, CrashProxy, Message } from "./crash-proxy.ts";
+import type { OtlpReceiver } from "./otlp-receiver.ts";
+import { readRunSettings } from "./run-settings.ts";
+import type { SpawnedService } from "./service-process.ts";
+
+/** Above every limit of a service that stops; with `shortDrain`. */
+export const stopMs = 30_000;
+/** What calls under way have in these tests, where they cannot end. */
+export const shortDrain = { CASEFLOW_DRAIN_MS: "500" };
+
+/** Spans leave with the last flush alone, and not before. */
+export const lateSpans = { OTEL_BSP_SCHEDULE_DELAY: "600000" };
+
+/** All points up to the `messages`-th in a campaign, `few` of them in an ordinary run; the seed says which. */
+export function stopPoints(messages: number, few: number, isCampaign: boolean): readonly Point[] {
+  const all = Array.from({ length: messages }, (_, index) => index + 1).flatMap((n) => [
+    { n, when: "before" as const },
+    { n, when: "after" as const },
+  ]);
+  if (isCampaign) return all;
+  const { seed } = readRunSettings(1);
+  const chosen = fc.sample(fc.shuffledSubarray(all, { minLength: few, maxLength: few }), {
+    seed,
+    numRuns: 1,
+  });
+  return chosen[0] ?? all;
+}
+
+/** Spawns, and makes a database message of its choice the moment of SIGTERM. */
+export function signalAt(
+  proxy: CrashProxy,
+  point: Point,
+  service: SpawnedService,
+  { counts = () => true, frozen = false }: { counts?: (message: Message) => boolean; frozen?: boolean } = {},
+): ArmedStrike {
+  return proxy.arm({
+    ...point,
+    counts,
+    async act() {
+      service.signal("SIGTERM");
+      // The message is on its way until the service knows that it is to stop; frozen, until there is no service any more.
+      await (frozen ? service.ended : Promise.race([service.said("stopping"), service.ended]));
+    },
+  });
+}
+
+/** It ended in time, with 0, and has said so last of all. */
+export async function expectCleanEnd(service: SpawnedService, when: string): Promise<void> {
+  const how = await within(stopMs, `the end after SIGTERM ${when}`, service.ended);
+  expect(how, `${when}:\n${service.lines.join("\n")}`).toBe(0);
+  const said = service.lines.map((line) => (line.startsWith("{") ? JSON.parse(line).msg : line));
+  expect(said.at(-1), when).toBe("stopped");
+}
+
+/** Of every call that was answered there are a server span and a log line. */
+export function expectTold(
+  service: SpawnedService,
+  receiver: OtlpReceiver,
+  traceIds: readonly string[],
+  when: string,
+): void {
+  const logged = service.lines
+    .filter((line) => line.startsWith("{"))
+    .map((line) => JSON.parse(line))
+    .filter(({ msg }) => msg === "call")
+    .map((entry) => entry["trace_id"]);
+  const spans = receiver.spans().filter(({ kind }) => kind === "server");
+  for (const traceId of traceIds) {
+    expect(logged, `log lines, ${when}`).toContain(traceId);
+    expect(
+      spans.map((span) => span.traceId),
+      `spans, ${when}`,
+    ).toContain(traceId);
+  }
+}
