@@ -55,6 +55,9 @@ class HungError extends Error {
   override readonly name = "HungError";
 }
 
+/** Less cannot be told to a service: 0 would mean no limit. */
+const leastTimeoutMs = 1;
+
 const oneAttempt: RetryLimits = { attemptsMax: 1, baseMs: 0, capMs: 0 };
 
 /** Wants the call's time in its context values, and gives it back when a stream ends. */
@@ -126,7 +129,7 @@ export function callPolicy({ target, limits, protocol, clock, events }: CallPoli
       const attemptMs = request.stream ? Infinity : (limits.attemptTimeoutMs ?? Infinity);
       const leftMs = Math.min(time.remainingMs(), attemptMs);
       const timeoutMs = Math.floor(leftMs - limits.marginMs);
-      if (timeoutMs < 1)
+      if (timeoutMs < leastTimeoutMs)
         throw refused(method, "deadline", Code.DeadlineExceeded, "no time is left for an attempt");
       const permit = breaker?.enter();
       if (breaker && !permit) throw open();
@@ -161,6 +164,7 @@ export function callPolicy({ target, limits, protocol, clock, events }: CallPoli
           limits: limits.retry === "off" || !repeat ? oneAttempt : limits.retry,
           clock,
           time,
+          attemptMinMs: limits.marginMs + leastTimeoutMs,
           budget: retryBudget,
           judge(error) {
             const status = ConnectError.from(error);

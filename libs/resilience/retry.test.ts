@@ -9,6 +9,7 @@ const limits = { attemptsMax: 3, baseMs: 100, capMs: 150 };
 interface Setting {
   readonly clock?: ManualClock;
   readonly totalMs?: number;
+  readonly attemptMinMs?: number;
   readonly verdict?: RetryVerdict;
   readonly budget?: RetryBudget;
   readonly signal?: AbortSignal;
@@ -26,6 +27,7 @@ function call({ clock = createManualClock(), totalMs = 10_000, ...setting }: Set
       limits,
       clock,
       time,
+      attemptMinMs: setting.attemptMinMs ?? 1,
       judge: () => setting.verdict ?? { again: true },
       budget: setting.budget,
       onRetry: ({ waitMs }) => told.push(`retry after ${waitMs}`),
@@ -68,6 +70,15 @@ test("whoever names the moment gets its caller back just then", async () => {
   await clock.advance(14);
   await outcome;
   expect(madeAt).toEqual([0, 7, 14]);
+});
+
+test("a wait that would leave less than an attempt needs is not begun either", async () => {
+  const verdict = { again: true, exactlyMs: 395 } as const;
+  const tooLate = call({ totalMs: 400, attemptMinMs: 6, verdict });
+  expect(await tooLate.outcome).toBe("attempt 1");
+  const inTime = call({ totalMs: 400, attemptMinMs: 5, verdict });
+  await inTime.clock.advance(395);
+  expect(await inTime.outcome).toBe("attempt 2");
 });
 
 test("a wait that would outlast the time is not begun, and the failure is told at once", async () => {

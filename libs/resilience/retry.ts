@@ -21,6 +21,8 @@ export interface RetryOptions {
   readonly limits: RetryLimits;
   readonly clock: Clock;
   readonly time: TimeBudget;
+  /** What an attempt needs of the time: a wait that would leave less is not begun. */
+  readonly attemptMinMs: number;
   readonly judge: (error: unknown) => RetryVerdict;
   /** Absent: nothing but the limits bounds the retries. */
   readonly budget?: RetryBudget | undefined;
@@ -35,11 +37,11 @@ export interface RetryOptions {
 }
 
 /**
- * Runs `attempt` until it succeeds or must not go on, and then throws what it threw last. A wait that would outlast the time
- * is not begun; an abort ends it, and its reason is thrown.
+ * Runs `attempt` until it succeeds or must not go on, and then throws what it threw last. A wait that would leave no
+ * time for an attempt is not begun; an abort ends it, and its reason is thrown.
  */
 export async function retry<T>(options: RetryOptions, attempt: () => Promise<T>): Promise<T> {
-  const { limits, clock, time, judge, budget } = options;
+  const { limits, clock, time, attemptMinMs, judge, budget } = options;
   const backoffMs = createBackoff(limits, clock.random);
   budget?.payIn();
   for (let made = 1; ; made++) {
@@ -49,7 +51,7 @@ export async function retry<T>(options: RetryOptions, attempt: () => Promise<T>)
       const verdict = judge(error);
       if (!verdict.again || made >= limits.attemptsMax || time.signal.aborted) throw error;
       const waitMs = "exactlyMs" in verdict ? verdict.exactlyMs : (verdict.atLeastMs ?? 0) + backoffMs();
-      if (waitMs >= time.remainingMs()) throw error;
+      if (time.remainingMs() - waitMs < attemptMinMs) throw error;
       if (budget && !budget.take()) {
         options.onBudgetSpent();
         throw error;
