@@ -1,5 +1,5 @@
 import { Pool, type Client } from "pg";
-import { checkOut } from "./check-out.ts";
+import { checkOut, type CheckOutOptions } from "./check-out.ts";
 import { NotConnectedError } from "./transaction-errors.ts";
 
 export interface BorrowedConnection extends Disposable {
@@ -16,17 +16,16 @@ export interface BorrowedConnection extends Disposable {
  */
 export async function borrowConnection(
   on: Pool | Client,
-  waitMs: number,
-  signal: AbortSignal | undefined,
+  options: CheckOutOptions,
 ): Promise<BorrowedConnection> {
-  const pooled = on instanceof Pool ? await checkOut(on, waitMs, signal) : undefined;
-  const client = pooled ?? (on as Client); // No pool, so the client itself.
+  const pooled = on instanceof Pool ? await checkOut(on, options) : undefined;
+  const client = pooled?.client ?? (on as Client); // No pool, so the client itself.
   const borrowed: BorrowedConnection = {
     client,
     reusable: true,
     [Symbol.dispose]() {
       if (!this.reusable) client.connection.stream.destroy();
-      pooled?.release(!this.reusable);
+      pooled?.giveBack(!this.reusable);
     },
   };
   const fault = findFault(client);

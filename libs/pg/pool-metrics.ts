@@ -1,5 +1,6 @@
 import { metrics, type ObservableResult } from "@opentelemetry/api";
 import type { Pool } from "pg";
+import { queueOf } from "./check-out.ts";
 
 /** Tells how busy a pool is under the name `pool`, until it is disposed. */
 export function watchPool(watched: Pool, pool: string): Disposable {
@@ -8,11 +9,12 @@ export function watchPool(watched: Pool, pool: string): Disposable {
     description: "Connections that somebody uses, by pool",
   });
   const waiting = meter.createObservableGauge("db.pool.waiting", {
-    description: "Who waits for a connection, by pool",
+    description: "Who waits for a turn at a connection, by pool",
   });
   const observeInUse = (result: ObservableResult): void =>
     result.observe(watched.totalCount - watched.idleCount, { pool });
-  const observeWaiting = (result: ObservableResult): void => result.observe(watched.waitingCount, { pool });
+  const observeWaiting = (result: ObservableResult): void =>
+    result.observe(queueOf(watched).waitingCount + watched.waitingCount, { pool });
   inUse.addCallback(observeInUse);
   waiting.addCallback(observeWaiting);
   return {

@@ -11,7 +11,7 @@
  * What is known afterwards is decided in `outcome.ts`, from the answers alone. The connection goes back to the pool
  * when the server answered everything and is outside a transaction again; otherwise it is destroyed.
  *
- * Three limits bound the time: waiting for a connection and everything after it share `timeoutMs`; the server gets what
+ * Three limits bound the time: waiting for a turn (`check-out.ts`) and everything after it share `timeoutMs`; the server gets what
  * is left as `statement_timeout`, for each statement; and if the answers are not all there `answerGraceMs` after the
  * end, the server is taken for frozen and the connection destroyed.
  */
@@ -24,7 +24,7 @@ import { isReusable, readOutcome } from "./outcome.ts";
 import { claimNames, prepareStatements, type SendableStatement } from "./prepare-statements.ts";
 import type { Statement } from "./statement.ts";
 import { timeStatements } from "./statement-times.ts";
-import { NotConnectedError, TimeBudgetSpentError } from "./transaction-errors.ts";
+import { TimeBudgetSpentError } from "./transaction-errors.ts";
 import { tryAgainUntil } from "./try-again.ts";
 
 export interface TransactionOptions {
@@ -39,11 +39,13 @@ export interface TransactionOptions {
    * is made for the table as it was then, and a table that was almost empty makes every index look alike.
    */
   readonly planEachTime?: boolean;
+  /** Whose turn at the pool is waited for; absent: of work that is no tenant's. */
+  readonly turnOf?: string;
   /** Settings for this transaction only, such as `plan_cache_mode`. */
   readonly settings?: Readonly<Record<string, string>>;
 }
 
-export interface TenantTransactionOptions extends Omit<TransactionOptions, "settings"> {
+export interface TenantTransactionOptions extends Omit<TransactionOptions, "settings" | "turnOf"> {
   /** Matches `tenantIdPattern`. */
   readonly tenantId: string;
 }
@@ -67,7 +69,11 @@ export async function runForTenant(
 ): Promise<QueryResult[]> {
   const { tenantId, ...rest } = options;
   if (!tenantIdPattern.test(tenantId)) throw new TypeError("a tenant id is 1 to 63 of a-z, 0-9 and -");
-  return runTransaction(pool, { ...rest, settings: { "app.tenant_id": tenantId } }, statements);
+  return runTransaction(
+    pool,
+    { ...rest, turnOf: tenantId, settings: { "app.tenant_id": tenantId } },
+    statements,
+  );
 }
 
 /**
@@ -84,7 +90,6 @@ export async function runTransaction(
 ): Promise<QueryResult[]> {
   const endsAt = performance.now() + options.timeoutMs;
   if (!(options.timeoutMs >= 1)) throw new TimeBudgetSpentError(options.timeoutMs);
-  options.signal?.throwIfAborted();
   const prepared = prepareStatements(statements);
   const name = statements.map((statement) => statement.name).join(" ");
   const run = () =>
@@ -99,14 +104,16 @@ async function runBefore(
   statements: readonly SendableStatement[],
 ): Promise<QueryResult[]> {
   const readOnly = options.readOnly ?? false;
-  using connection = await borrowConnection(
-    on,
-    Math.min(endsAt - performance.now(), timeoutMsMax),
-    options.signal,
-  );
+  const waitMs = Math.min(endsAt - performance.now(), timeoutMsMax);
+  if (waitMs < 1) throw new TimeBudgetSpentError(waitMs);
+  using connection = await borrowConnection(on, {
+    tenant: options.turnOf ?? "",
+    waitMs,
+    signal: options.signal,
+  });
   const { client } = connection;
   const leftMs = Math.min(Math.floor(endsAt - performance.now()), timeoutMsMax);
-  if (leftMs < 1) throw new NotConnectedError("the wait for a connection took all the time");
+  if (leftMs < 1) throw new TimeBudgetSpentError(leftMs);
   const begin = beginText(client, readOnly, {
     statement_timeout: String(leftMs),
     ...(options.planEachTime && { plan_cache_mode: "force_custom_plan" }),

@@ -3,18 +3,24 @@
  * means that the database refused: nothing was committed.
  *
  *   TimeBudgetSpentError    nothing was sent       the caller's time is over
+ *   QueueFullError          nothing was sent       trying again later is safe
  *   NotConnectedError       nothing was changed    trying again is safe
  *   StatementTimeoutError   nothing was changed    the caller's time is over
  *   OutcomeUnknownError     committed, or not      look before doing it again
  */
 
-/** No time was left when the transaction was to start. Nothing was sent. */
+/** No time was left when the transaction was to start, or when its turn for a connection would have come. Nothing was sent. */
 export class TimeBudgetSpentError extends Error {
   override readonly name = "TimeBudgetSpentError";
 
   constructor(timeoutMs: number) {
     super(`${timeoutMs} ms are left, too few to start a transaction`);
   }
+}
+
+/** So many wait for a connection that this transaction was turned away. Nothing was sent: trying again later is safe. */
+export class QueueFullError extends Error {
+  override readonly name = "QueueFullError";
 }
 
 /**

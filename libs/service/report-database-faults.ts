@@ -4,9 +4,11 @@ import { Fault } from "#libs/fault/fault.ts";
 import {
   NotConnectedError,
   OutcomeUnknownError,
+  QueueFullError,
   StatementTimeoutError,
   TimeBudgetSpentError,
 } from "#libs/pg/transaction-errors.ts";
+import { timeUp } from "#libs/rpc/deadline.ts";
 import { lazily } from "#libs/telemetry/lazily.ts";
 
 const unknownOutcomes = lazily(() => {
@@ -24,7 +26,8 @@ const unableCodes = /^(25006|53)/;
 const retryAfterMs = 250;
 
 /**
- * Runs a transaction and turns an outage into the Fault that says what the caller may conclude. What the database refused
+ * Runs a transaction and turns an outage into the Fault that says what the caller may conclude; DEADLINE_EXCEEDED when their time
+ * was over before anything was sent. What the database refused
  * flies on as it is: it is for whoever knows the statement, or a bug.
  */
 export async function reportDatabaseFaults<T>(run: () => Promise<T>): Promise<T> {
@@ -37,11 +40,12 @@ export async function reportDatabaseFaults<T>(run: () => Promise<T>): Promise<T>
   }
 }
 
-function toFault(cause: unknown): Fault<DatabaseReason> | undefined {
+function toFault(cause: unknown): Error | undefined {
   const options = { cause, retryAfterMs };
   if (cause instanceof NotConnectedError) return new Fault("DEPENDENCY_DOWN", {}, options);
   if (cause instanceof OutcomeUnknownError) return new Fault("OUTCOME_UNKNOWN", {}, options);
-  if (cause instanceof StatementTimeoutError || cause instanceof TimeBudgetSpentError) {
+  if (cause instanceof TimeBudgetSpentError) return timeUp();
+  if (cause instanceof StatementTimeoutError || cause instanceof QueueFullError) {
     return new Fault("OVERLOADED", {}, options);
   }
   if (cause instanceof DatabaseError && unableCodes.test(cause.code ?? "")) {

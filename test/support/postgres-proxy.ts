@@ -12,6 +12,8 @@ export interface PostgresProxy extends AsyncDisposable {
   readonly unixUrl: string;
   /** How often the client sent something since the last reset. */
   writes(): number;
+  /** What clients sent since the last reset, in the order in which it arrived here, as Latin-1. */
+  sent(): string;
   /** Connections that are open, by the application name in their first message. */
   openConnections(applicationName: string): number;
   /** Drops the connection once `side` says `text`, which and whose rest does not arrive. Counts once. */
@@ -27,6 +29,7 @@ export async function startPostgresProxy(url: string): Promise<PostgresProxy> {
   const folder = await mkdtemp(join(tmpdir(), "proxy-"));
   const sockets = new Map<Socket, string>();
   let writes = 0;
+  let sent: string[] = [];
   let cut: { side: Side; text: string } | undefined;
   let replacement: { from: string; to: string } | undefined;
 
@@ -39,7 +42,10 @@ export async function startPostgresProxy(url: string): Promise<PostgresProxy> {
     };
     const pass = (side: Side, to: Socket) => (chunk: Buffer) => {
       let text = chunk.toString("latin1");
-      if (side === "client") writes += 1;
+      if (side === "client") {
+        writes += 1;
+        sent.push(text);
+      }
       if (side === "client" && replacement) text = text.replace(replacement.from, replacement.to);
       const at = cut?.side === side ? text.indexOf(cut.text) : -1;
       if (at === -1) return to.write(text, "latin1");
@@ -59,11 +65,13 @@ export async function startPostgresProxy(url: string): Promise<PostgresProxy> {
     tcpUrl: `postgresql://${who}@127.0.0.1:${tcpPort}/${database}`,
     unixUrl: `postgresql://${who}@${encodeURIComponent(folder)}/${database}`,
     writes: () => writes,
+    sent: () => sent.join(""),
     openConnections: (name) => [...sockets.values()].filter((first) => first.includes(`\0${name}\0`)).length,
     cutBefore: (side, text) => (cut = { side, text }),
     rewrite: (from, to) => (replacement = { from, to }),
     reset() {
       writes = 0;
+      sent = [];
       cut = undefined;
       replacement = undefined;
     },

@@ -44,18 +44,20 @@ export interface AccessLog {
   write(auditor: Auditor, query: Query, given: Given): Promise<string>;
   /** The stream, with its beginning and its end in the log. It tells the leaf index of each event before it gives it. */
   around<T>(
-    auditor: Auditor & { readonly signal: AbortSignal },
+    auditor: Auditor,
     query: Query,
     stream: (tell: (leafIndex: bigint) => void) => AsyncIterable<T>,
   ): AsyncIterable<T>;
 }
 
-/** What the row of a stream's end may take, whatever is left of the caller's time. */
+/** What the row of a stream's end may take, whatever is left of the caller's time, and also when they have gone. */
 const endMs = 5_000;
+
+const { signal: endless } = new AbortController();
 
 export function createAccessLog(pool: Pool, now: () => Date, log: Log): AccessLog {
   const makeId = createAccessIds();
-  const write: AccessLog["write"] = async ({ tenantId, principal, remainingMs }, query, given) => {
+  const write: AccessLog["write"] = async ({ tenantId, principal, remainingMs, signal }, query, given) => {
     const at = now();
     const access: Access = {
       accessId: makeId(at),
@@ -67,7 +69,7 @@ export function createAccessLog(pool: Pool, now: () => Date, log: Log): AccessLo
       ...query,
       ...given,
     };
-    const options = { tenantId, timeoutMs: remainingMs() };
+    const options = { tenantId, timeoutMs: remainingMs(), signal };
     await reportDatabaseFaults(() => runForTenant(pool, options, [insertAccess(tenantId, access)]));
     return access.accessId;
   };
@@ -92,12 +94,14 @@ export function createAccessLog(pool: Pool, now: () => Date, log: Log): AccessLo
         throw error;
       } finally {
         const end = { outcome, givenCount, firstLeafIndex, lastLeafIndex, begunBy };
-        await write({ ...auditor, remainingMs: () => endMs }, query, end).catch((error: unknown) => {
-          log.error(
-            { err: error, begun_by: begunBy, given_count: givenCount },
-            "the end of a read is not in the access log",
-          );
-        });
+        await write({ ...auditor, remainingMs: () => endMs, signal: endless }, query, end).catch(
+          (error: unknown) => {
+            log.error(
+              { err: error, begun_by: begunBy, given_count: givenCount },
+              "the end of a read is not in the access log",
+            );
+          },
+        );
       }
     },
   };

@@ -58,8 +58,8 @@ const retryAfterMs = 1_000;
 
 /** Reads checkpoints and makes proofs, out of tiles and leaves; all faults as `reportDatabaseFaults` says, too. */
 export function createReadProofs(pool: Pool): ReadProofs {
-  const read = ({ tenantId, remainingMs }: Reader, statements: readonly Statement[]) => {
-    const options = { tenantId, timeoutMs: remainingMs(), readOnly: true, planEachTime: true };
+  const read = ({ tenantId, remainingMs, signal }: Reader, statements: readonly Statement[]) => {
+    const options = { tenantId, timeoutMs: remainingMs(), signal, readOnly: true, planEachTime: true };
     return reportDatabaseFaults(() => runForTenant(pool, options, statements));
   };
   const tilesOf = (reader: Reader, { tree }: LogHead): ReadTile => {

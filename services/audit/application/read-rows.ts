@@ -7,6 +7,8 @@ export interface Reader {
   readonly tenantId: string;
   /** What is left of the caller's time; throws when nothing is. */
   readonly remainingMs: () => number;
+  /** Aborted when the caller has gone: who waits for a connection then waits no longer. */
+  readonly signal: AbortSignal;
 }
 
 export interface PageRequest {
@@ -20,8 +22,8 @@ export interface PageRequest {
  * row or all of them. Faults: what `reportDatabaseFaults` makes of outages.
  */
 export async function readRows(pool: Pool, reader: Reader, statement: Statement): Promise<QueryResult> {
-  const { tenantId } = reader;
-  const options = { tenantId, timeoutMs: reader.remainingMs(), readOnly: true, planEachTime: true };
+  const { tenantId, signal } = reader;
+  const options = { tenantId, timeoutMs: reader.remainingMs(), signal, readOnly: true, planEachTime: true };
   const [result] = await reportDatabaseFaults(() => runForTenant(pool, options, [statement]));
   if (!result) throw new Error(`${statement.name}: no result`);
   return result;

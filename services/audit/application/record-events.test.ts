@@ -43,6 +43,7 @@ const record = (events: readonly TestEvent[], timeoutMs = 10_000) =>
     events: events.map(({ bytes }) => bytes),
     sources: new Set([testSource]),
     remainingMs: () => timeoutMs,
+    signal: new AbortController().signal,
   });
 
 async function reasonOf(call: Promise<unknown>): Promise<string> {

@@ -29,6 +29,8 @@ export interface RecordRequest {
   readonly sources: ReadonlySet<string>;
   /** What is left of the caller's time; throws when nothing is. */
   readonly remainingMs: () => number;
+  /** Aborted when the caller has gone: who waits for a connection then waits no longer. */
+  readonly signal: AbortSignal;
 }
 
 export interface RecordedOutcome {
@@ -73,10 +75,10 @@ export function createRecordEvents(dependencies: RecordEventsDependencies): Reco
       "Events refused for good, by reason; EVENT_ID_REUSED and SEQUENCE_REUSED are for waking people up",
   });
   for (const reason of Object.keys(levels)) rejections.add(0, { reason }); // So that a first one shows as a rise.
-  return async ({ events, sources, remainingMs }) => {
+  return async ({ events, sources, ...time }) => {
     const entries = events.map((bytes) => admit(bytes, readEvent(bytes), sources));
     const candidates = entries.filter((entry) => "digest" in entry);
-    const judged = (await append(dependencies, candidates, remainingMs)).values();
+    const judged = (await append(dependencies, candidates, time)).values();
 
     return entries.map((entry) => {
       const outcome: Outcome | undefined =
@@ -105,7 +107,7 @@ function admit(
 async function append(
   { pool, onAppended }: RecordEventsDependencies,
   candidates: readonly Candidate[],
-  remainingMs: () => number,
+  { remainingMs, signal }: Pick<RecordRequest, "remainingMs" | "signal">,
 ): Promise<readonly Outcome[]> {
   const [tenantId, ...others] = new Set(candidates.map(({ event }) => event.tenantId));
   if (tenantId === undefined) return [];
@@ -114,7 +116,7 @@ async function append(
     throw new Fault<Reason>("INVALID_REQUEST", {}, { fields });
   }
   const startedAt = new Date();
-  const options = { tenantId, timeoutMs: remainingMs() };
+  const options = { tenantId, timeoutMs: remainingMs(), signal };
   const plan = await withStatementSpan("append_events", () =>
     reportDatabaseFaults(() => appendEvents(pool, options, candidates, (log) => planAppend(log, candidates))),
   );

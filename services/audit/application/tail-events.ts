@@ -112,7 +112,13 @@ function eventsOf(
 
   /** Reads how the log has the place behind so many events, and the one at its end, together with what else is asked for. */
   async function look(passed: bigint, ...statements: readonly Statement[]): Promise<Look> {
-    const options = { tenantId, timeoutMs: auditor.remainingMs(), readOnly: true, planEachTime: true };
+    const options = {
+      tenantId,
+      timeoutMs: auditor.remainingMs(),
+      signal: auditor.signal,
+      readOnly: true,
+      planEachTime: true,
+    };
     const [identified, ended, last, ...results] = await reportDatabaseFaults(() =>
       runForTenant(pool, options, [
         readDatabaseIdentity,

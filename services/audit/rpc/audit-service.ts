@@ -44,6 +44,7 @@ export function createAuditService(application: {
         events,
         sources,
         remainingMs: () => remainingMs(context, ceilingMs),
+        signal: context.signal,
       });
       return { outcomes: outcomes.map(toEventOutcome) };
     },

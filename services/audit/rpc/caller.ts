@@ -17,6 +17,7 @@ export function auditorOf(context: HandlerContext): Auditor {
     tenantId,
     principal: { id, kind, roles: roles.toSorted(), onBehalfOf },
     remainingMs: () => remainingMs(context, ceilingMs),
+    signal: context.signal,
   };
 }
 

@@ -28,6 +28,8 @@ export interface LockedTransactionOptions {
   readonly tenantId: string;
   /** What is left of the caller's time, from now; the waits for a connection and for the lock are part of it. */
   readonly timeoutMs: number;
+  /** Until something is sent, an abort ends the wait. */
+  readonly signal?: AbortSignal | undefined;
   /** Settings for this transaction only. */
   readonly settings?: Readonly<Record<string, string>>;
 }
@@ -44,14 +46,14 @@ const queryCanceled = "57014";
  */
 export async function runLocked(
   pool: Pool,
-  { tenantId, timeoutMs, settings = {} }: LockedTransactionOptions,
+  { tenantId, timeoutMs, signal, settings = {} }: LockedTransactionOptions,
   reads: readonly Statement[],
   decide: (results: readonly QueryResult[]) => readonly Statement[],
 ): Promise<void> {
   if (!(timeoutMs >= 1)) throw new TimeBudgetSpentError(timeoutMs);
   const endsAt = performance.now() + timeoutMs;
   const preparedReads = prepareStatements(reads);
-  using connection = await borrowConnection(pool, timeoutMs, undefined);
+  using connection = await borrowConnection(pool, { tenant: tenantId, waitMs: timeoutMs, signal });
   const { client } = connection;
   claimNames(client, preparedReads);
   const readMs = leftMs(endsAt);

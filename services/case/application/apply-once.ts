@@ -43,6 +43,8 @@ export interface WriteRequest {
   readonly traceparent: string;
   /** What is left of the caller's time; throws when nothing is. */
   readonly remainingMs: () => number;
+  /** Aborted when the caller has gone: who waits for a connection then waits no longer. What was sent goes on. */
+  readonly signal: AbortSignal;
 }
 
 export interface WriteResult {
@@ -106,9 +108,9 @@ async function look(
   load: Statement,
   at: Date,
 ): Promise<{ found: pg.QueryResult; applied: AppliedRequest | undefined }> {
-  const { tenantId, actor, requestId } = request;
+  const { tenantId, actor, requestId, signal } = request;
   const [found, before] = await reportDatabaseFaults(() =>
-    runForTenant(pool, { tenantId, timeoutMs: request.remainingMs(), readOnly: true }, [
+    runForTenant(pool, { tenantId, timeoutMs: request.remainingMs(), signal, readOnly: true }, [
       load,
       findAppliedRequest(tenantId, actor.id, requestId, at),
     ]),
@@ -144,7 +146,8 @@ async function commit(
     return how === "committed";
   };
   try {
-    const options = { tenantId: request.tenantId, timeoutMs: request.remainingMs(), planEachTime };
+    const { tenantId, signal } = request;
+    const options = { tenantId, timeoutMs: request.remainingMs(), signal, planEachTime };
     const [saved] = await reportDatabaseFaults(() => runForTenant(pool, options, [statement]));
     return end(saved?.rowCount === 1 ? "committed" : "raced");
   } catch (error) {

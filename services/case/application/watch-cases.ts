@@ -119,10 +119,10 @@ async function findStart(pool: pg.Pool, { listener, resumeToken }: WatchRequest)
 /** Runs a statement together with `readTransactions`, which goes first. */
 async function read(
   pool: pg.Pool,
-  { tenantId, remainingMs }: Listener,
+  { tenantId, remainingMs, signal }: Listener,
   statement: Statement,
 ): Promise<{ transactions: TransactionsRow; rows: readonly unknown[] }> {
-  const options = { tenantId, timeoutMs: remainingMs(), readOnly: true, planEachTime: true };
+  const options = { tenantId, timeoutMs: remainingMs(), signal, readOnly: true, planEachTime: true };
   const [first, second] = await reportDatabaseFaults(() =>
     runForTenant(pool, options, [readTransactions, statement]),
   );

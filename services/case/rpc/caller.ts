@@ -37,6 +37,7 @@ export function readerOf(context: HandlerContext): Reader {
   return {
     tenantId: callerOf(context).tenantId,
     remainingMs: () => remainingMs(context, readCeilingMs),
+    signal: context.signal,
   };
 }
 

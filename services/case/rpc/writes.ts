@@ -75,6 +75,7 @@ export function toWriteRequest<I extends DescMessage>(
     correlationId: caller.correlationId,
     traceparent: currentTraceparent() ?? "",
     remainingMs: () => remainingMs(context, writeCeilingMs),
+    signal: context.signal,
   };
 }
 
