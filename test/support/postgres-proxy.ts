@@ -18,6 +18,8 @@ export interface PostgresProxy extends AsyncDisposable {
   openConnections(applicationName: string): number;
   /** Drops the connection once `side` says `text`, which and whose rest does not arrive. Counts once. */
   cutBefore(side: Side, text: string): void;
+  /** How long what the server says takes, from here on and until the next reset; in milliseconds. */
+  delayMs: number;
   /** Replaces what the client sends. Both are of one length. */
   rewrite(from: string, to: string): void;
   reset(): void;
@@ -47,6 +49,8 @@ export async function startPostgresProxy(url: string): Promise<PostgresProxy> {
         sent.push(text);
       }
       if (side === "client" && replacement) text = text.replace(replacement.from, replacement.to);
+      if (side === "server" && proxy.delayMs > 0)
+        return setTimeout(() => !to.destroyed && to.write(text, "latin1"), proxy.delayMs);
       const at = cut?.side === side ? text.indexOf(cut.text) : -1;
       if (at === -1) return to.write(text, "latin1");
       cut = undefined;
@@ -61,7 +65,8 @@ export async function startPostgresProxy(url: string): Promise<PostgresProxy> {
   await Promise.all([once(overTcp, "listening"), once(overUnix, "listening")]);
   const { port: tcpPort } = overTcp.address() as AddressInfo; // It listens on TCP.
   const who = password ? `${user}:${encodeURIComponent(password)}` : user;
-  return {
+  const proxy: PostgresProxy = {
+    delayMs: 0,
     tcpUrl: `postgresql://${who}@127.0.0.1:${tcpPort}/${database}`,
     unixUrl: `postgresql://${who}@${encodeURIComponent(folder)}/${database}`,
     writes: () => writes,
@@ -74,6 +79,7 @@ export async function startPostgresProxy(url: string): Promise<PostgresProxy> {
       sent = [];
       cut = undefined;
       replacement = undefined;
+      proxy.delayMs = 0;
     },
     async [Symbol.asyncDispose]() {
       for (const socket of sockets.keys()) socket.destroy();
@@ -81,4 +87,5 @@ export async function startPostgresProxy(url: string): Promise<PostgresProxy> {
       await rm(folder, { recursive: true });
     },
   };
+  return proxy;
 }
