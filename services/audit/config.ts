@@ -37,6 +37,8 @@ export interface Config {
   readonly databaseUrl: string;
   /** The most connections to the database at a time. */
   readonly poolMax: number;
+  /** How many processes like this one there are at a time. */
+  readonly replicaCount: number;
   /** The keys that tokens are verified with. */
   readonly jwks: URL;
   readonly jwtIssuer: string;
@@ -61,6 +63,7 @@ export function readConfig(env: Environment): Config {
     metricsPort: port("AUDIT_METRICS_PORT", { fallback: 7091 }),
     databaseUrl: url("AUDIT_DATABASE_URL", { protocols: ["postgresql:", "postgres:"] }),
     poolMax: wholeNumber("AUDIT_POOL_MAX", { min: 1, max: 1_000, fallback: 20 }),
+    replicaCount: wholeNumber("CASEFLOW_REPLICAS", { min: 1, max: 1_000, fallback: 1 }),
     jwks: urlOrPath("CASEFLOW_JWKS", { protocols: ["http:", "https:"] }),
     jwtIssuer: text("CASEFLOW_JWT_ISSUER"),
     jwtAudience: text("CASEFLOW_JWT_AUDIENCE"),

@@ -1,6 +1,7 @@
 import { AuditService } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { probeDatabase } from "#libs/pg/health-probe.ts";
 import { openPool } from "#libs/pg/pool.ts";
+import { checkConnectionBudget } from "#libs/service/connection-budget.ts";
 import type { Release } from "#libs/service/release.ts";
 import { runService } from "#libs/service/run-service.ts";
 import { openProbes } from "#libs/service/open-probes.ts";
@@ -22,7 +23,7 @@ import { createAuditService } from "./rpc/audit-service.ts";
 import { pageWeight } from "./rpc/messages.ts";
 import { readEvent } from "./rpc/read-event.ts";
 import { codeByReason } from "./rpc/reason-codes.ts";
-import { openSigner } from "./signer/signer.ts";
+import { openSigner, signerConnections } from "./signer/signer.ts";
 import { catchUp } from "./store/append-events.ts";
 
 /** Several times the batches that a relay sends. */
@@ -59,6 +60,16 @@ export async function start(
       applicationName: "caseflow-audit",
       connectTimeoutMs,
       onError: (error) => log.warn({ err: error }, "an idle database connection died"),
+    }),
+  );
+  const budget = opened.use(
+    await checkConnectionBudget({
+      uses: [
+        { what: "AUDIT_POOL_MAX", url: config.databaseUrl, count: config.poolMax },
+        ...(config.signer ? signerConnections(config.signer.signerDatabaseUrl) : []),
+      ],
+      replicaCount: config.replicaCount,
+      log,
     }),
   );
   const signer =
@@ -107,7 +118,10 @@ export async function start(
         router.service(AuditService, createAuditService(application));
       },
       codeByReason,
-      probe: (signal) => probeDatabase(pool, signal),
+      probe: async (signal) => {
+        await probeDatabase(pool, signal);
+        budget.recheck();
+      },
       onStopping: () => tailEvents.stop(),
       log,
       readMaxBytes,

@@ -39,6 +39,8 @@ export interface Config {
   /** As the application role, which owns nothing. */
   readonly databaseUrl: string;
   readonly poolMax: number;
+  /** How many processes like this one there are at a time. */
+  readonly replicaCount: number;
   readonly jwks: URL;
   readonly jwtIssuer: string;
   readonly jwtAudience: string;
@@ -60,6 +62,8 @@ const logLevel = oneOf("LOG_LEVEL", ["trace", "debug", "info", "warn", "error", 
   fallback: "info",
 });
 
+const replicaCount = wholeNumber("CASEFLOW_REPLICAS", { min: 1, max: 1_000, fallback: 1 });
+
 const relaySettings = {
   relayDatabaseUrl: postgresUrl("CASE_RELAY_DATABASE_URL"),
   auditUrl: urls("AUDIT_URL", { ...http, fallback: ["http://127.0.0.1:7081"] }),
@@ -77,6 +81,7 @@ export function readConfig(env: Environment): Config {
     metricsPort: port("CASE_METRICS_PORT", { fallback: 7090 }),
     databaseUrl: postgresUrl("CASE_DATABASE_URL"),
     poolMax: wholeNumber("CASE_POOL_MAX", { min: 1, max: 1_000, fallback: 20 }),
+    replicaCount,
     jwks: urlOrPath("CASEFLOW_JWKS", http),
     jwtIssuer: text("CASEFLOW_JWT_ISSUER"),
     jwtAudience: text("CASEFLOW_JWT_AUDIENCE"),
@@ -89,9 +94,15 @@ export function readConfig(env: Environment): Config {
   });
 }
 
+/** The relay as a process of its own. */
+export interface LoneRelayConfig extends RelayConfig {
+  /** How many processes like this one there are at a time. */
+  readonly replicaCount: number;
+}
+
 /** Reads the settings of the relay when it runs alone. Throws one `ConfigError` with every fault. */
-export function readRelayConfig(env: Environment): RelayConfig {
-  return readSettings<RelayConfig>(env, relaySettings);
+export function readRelayConfig(env: Environment): LoneRelayConfig {
+  return readSettings<LoneRelayConfig>(env, { ...relaySettings, replicaCount });
 }
 
 /** `RELAY=off` asks for none of the relay's settings: a process without a relay is not to hold its credentials. */

@@ -2,6 +2,7 @@ import { CaseAdminService } from "#libs/gen/caseflow/cases/v1/case_admin_service
 import { CaseService } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
 import { probeDatabase } from "#libs/pg/health-probe.ts";
 import { openPool } from "#libs/pg/pool.ts";
+import { checkConnectionBudget } from "#libs/service/connection-budget.ts";
 import type { Release } from "#libs/service/release.ts";
 import { runService } from "#libs/service/run-service.ts";
 import { openProbes } from "#libs/service/open-probes.ts";
@@ -18,7 +19,7 @@ import { createWriteMetrics } from "./application/write-metrics.ts";
 import { readConfig, type Config } from "./config.ts";
 import { createAnnouncer } from "./relay/announce.ts";
 import { openCommitFeed } from "./relay/commit-feed.ts";
-import { openRelay } from "./rpc/open-relay.ts";
+import { openRelay, relayConnections } from "./rpc/open-relay.ts";
 import { createCaseAdminService } from "./rpc/case-admin-service.ts";
 import { createCaseService } from "./rpc/case-service.ts";
 import { encodeEvent, readPlace, readSubject } from "./rpc/event-codec.ts";
@@ -56,6 +57,17 @@ export async function start(
       onError: (error) => log.warn({ err: error }, "an idle database connection died"),
     }),
   );
+  const budget = opened.use(
+    await checkConnectionBudget({
+      uses: [
+        { what: "CASE_POOL_MAX", url: config.databaseUrl, count: config.poolMax },
+        { what: "the commit feed", url: config.databaseUrl, count: 1 },
+        ...(config.relay ? relayConnections(config.relay) : []),
+      ],
+      replicaCount: config.replicaCount,
+      log,
+    }),
+  );
   const relay = config.relay && opened.use(openRelay(config.relay, log, now));
   const announcer = opened.use(createAnnouncer(pool, log));
   const commits = opened.use(openCommitFeed(config.databaseUrl, log));
@@ -85,7 +97,10 @@ export async function start(
         router.service(CaseAdminService, createCaseAdminService(application));
       },
       codeByReason,
-      probe: (signal) => probeDatabase(pool, signal),
+      probe: async (signal) => {
+        await probeDatabase(pool, signal);
+        budget.recheck();
+      },
       onStopping: () => watchCases.stop(),
       log,
       readMaxBytes,

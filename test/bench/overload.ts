@@ -156,6 +156,7 @@ function startSlowService({ jwks }: Stack, databaseUrl: string): ReturnType<type
       metricsPort: 0,
       databaseUrl,
       poolMax: service.poolMax,
+      replicaCount: 1,
       jwks: pathToFileURL(jwks),
       jwtIssuer: defaultIssuerNames.issuer,
       jwtAudience: defaultIssuerNames.audience,

@@ -59,6 +59,7 @@ export async function startAuditService(
         metricsPort: 0,
         databaseUrl: database.appUrl,
         poolMax: 10,
+        replicaCount: 1,
         jwks: pathToFileURL(issuer.jwks),
         jwtIssuer: issuer.issuer,
         jwtAudience: issuer.audience,

@@ -92,6 +92,7 @@ export async function startCaseService(
         metricsPort: 0,
         databaseUrl: database.appUrl,
         poolMax: 10,
+        replicaCount: 1,
         jwks: pathToFileURL(issuer.jwks),
         jwtIssuer: issuer.issuer,
         jwtAudience: issuer.audience,

@@ -5,6 +5,7 @@ import { createNoteSigner, signNote } from "#libs/merkle/signed-note.ts";
 import { openPool } from "#libs/pg/pool.ts";
 import { runTransaction } from "#libs/pg/tenant-transaction.ts";
 import { endsWithin } from "#libs/resilience/ends-within.ts";
+import type { ConnectionUse } from "#libs/service/connection-budget.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import { listSignedLogs, type SignedLogRow } from "../store/checkpoints.ts";
 import { type LogGauges, type LookedAt, watchLogs } from "./log-gauges.ts";
@@ -58,6 +59,11 @@ const statementTimeoutMs = 10_000;
 const stopMs = 2_000;
 /** The signer itself has waited for its transactions. */
 const drainMs = 1_000;
+
+/** What the signer connects to its database with. */
+export function signerConnections(url: string): ConnectionUse[] {
+  return [{ what: "the signer's pool", url, count: logsAtOnce }];
+}
 
 /**
  * Starts the signer. Disposing it lets the checkpoints under way end, for two seconds. Throws `FolderLocked` while another process signs from the

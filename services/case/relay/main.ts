@@ -1,12 +1,21 @@
+import { checkConnectionBudget } from "#libs/service/connection-budget.ts";
 import { runService } from "#libs/service/run-service.ts";
 import { readRelayConfig } from "../config.ts";
-import { openRelay } from "../rpc/open-relay.ts";
+import { openRelay, relayConnections } from "../rpc/open-relay.ts";
 
 /* The relay alone, as a process of its own: beside case services that run with RELAY=off, or in addition to theirs. */
 if (import.meta.main) {
   await runService(process.env, {
     name: "caseflow-relay",
     readConfig: readRelayConfig,
-    start: async (config, _release, log) => ({ ...openRelay(config, log, () => new Date()), facts: {} }),
+    start: async (config, _release, log) => {
+      const { replicaCount } = config;
+      await using _budget = await checkConnectionBudget({
+        uses: relayConnections(config),
+        replicaCount,
+        log,
+      });
+      return { ...openRelay(config, log, () => new Date()), facts: {} };
+    },
   });
 }

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import type pg from "pg";
 import { createAuditClient } from "#libs/client/audit-client.ts";
 import { openPool } from "#libs/pg/pool.ts";
+import type { ConnectionUse } from "#libs/service/connection-budget.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import type { RelayConfig } from "../config.ts";
 import { watchBacklog } from "../relay/backlog-gauges.ts";
@@ -14,6 +15,14 @@ const connectTimeoutMs = 5_000;
 const drainMs = 1_000;
 /** One a lane that is worked at a time, one for removing answers, and one for telling the backlog. */
 const poolMax = 6;
+
+/** What the relay connects to its database with. */
+export function relayConnections({ relayDatabaseUrl: url }: RelayConfig): ConnectionUse[] {
+  return [
+    { what: "the relay's pool", url, count: poolMax },
+    { what: "the relay's locks", url, count: 1 },
+  ];
+}
 
 /**
  * The relay with a pool and an audit client of its own, and what else its role does; `now` dates its dead letters. Paused, it takes no
