@@ -163,6 +163,7 @@ test.each(Object.entries(brownouts))(
         expect(proxy?.openConnections(pool)).toBeLessThanOrEqual(poolMax);
       }
       for (const said of await Promise.all([...inTime, ...endless])) expect(said).toMatch(refusals);
+      await Promise.all(caught);
       for (const service of ["case", "audit"] as const)
         await expect.poll(() => healthOf(service), waits).toEqual([503, 200, "NOT_SERVING"]);
     }

@@ -6,6 +6,8 @@ import type { Log } from "#libs/telemetry/log.ts";
 import { outboxChannel } from "./lane-locks.ts";
 
 const connectTimeoutMs = 5_000;
+/** A session that does not answer LISTEN by then is given up. */
+const answerTimeoutMs = 5_000;
 const retryMs = 1_000;
 /** How long closing waits for a database that does not answer. */
 const closeMs = 2_000;
@@ -82,6 +84,7 @@ async function run({ databaseUrl, log, changed, stopping, wanted, tell }: Feed):
           url: databaseUrl,
           applicationName: "caseflow-case-commits",
           connectTimeoutMs,
+          answerTimeoutMs,
           onError: (error) => {
             log.warn({ err: error }, "lost the connection that tells of others' commits");
             isLost = true;
