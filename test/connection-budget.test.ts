@@ -23,7 +23,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack.disposeAsync());
 
-const silent = createLog({ service: "test", version: "test", level: "silent" });
+const silent = createLog({ service: "test", version: "test", commit: "test", level: "silent" });
 const use = (what: string, url: string, count: number) => ({ what, url, count });
 
 /** Why the connections are too many, or `undefined`. */

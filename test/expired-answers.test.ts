@@ -12,7 +12,7 @@ import { waitUntil } from "./support/wait-until.ts";
 expectNoLeaks();
 
 const stack = new AsyncDisposableStack();
-const log = createLog({ service: "removal-test", version: "test", level: "silent" });
+const log = createLog({ service: "removal-test", version: "test", commit: "test", level: "silent" });
 let cases: CaseServiceFixture;
 let superuser: Awaited<ReturnType<typeof openSuperuser>>;
 

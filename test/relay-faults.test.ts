@@ -10,7 +10,7 @@ import { startPostgresProxy } from "./support/postgres-proxy.ts";
 import { openSuperuser } from "./support/superuser.ts";
 
 const waits = { timeout: 15_000 };
-const log = createLog({ service: "relay-test", version: "test", level: "silent" });
+const log = createLog({ service: "relay-test", version: "test", commit: "test", level: "silent" });
 
 /** Tenants whose events are in one lane. */
 function tenantsOfOneLane(count: number): string[] {

@@ -10,7 +10,7 @@ import { listAllEvents } from "./support/pair.ts";
 import { createIssuer } from "./support/tokens.ts";
 import { openSuperuser } from "./support/superuser.ts";
 
-const log = createLog({ service: "relay-test", version: "test", level: "silent" });
+const log = createLog({ service: "relay-test", version: "test", commit: "test", level: "silent" });
 const waits = { timeout: 10_000 };
 
 test("a rejected event becomes a dead letter, counted by its reason, and parks its case, while other cases go on", async () => {

@@ -30,7 +30,7 @@ const rules: CallRules = {
 /** Longer than any answer takes. */
 const timeoutMs = 20_000;
 const signal = new AbortController().signal;
-const log = createLog({ service: "limits", version: "test", level: "silent" });
+const log = createLog({ service: "limits", version: "test", commit: "test", level: "silent" });
 
 function inMemory(): Promise<Store> {
   const clock = createManualClock();

@@ -47,7 +47,7 @@ function open(
   by = proxy,
 ): { readonly limiter: Limiter; readonly buckets: PostgresBuckets } {
   const destination = { write: (line: string) => void told.push(String(JSON.parse(line).msg)) };
-  const log = createLog({ service: "limits", version: "test", level: "info", destination });
+  const log = createLog({ service: "limits", version: "test", commit: "test", level: "info", destination });
   const buckets = opened.use(openPostgresBuckets({ databaseUrl: by.tcpUrl, rules, timeoutMs, clock, log }));
   return { limiter: createLimiter(createMemoryBuckets(clock, rules).take, buckets), buckets };
 }

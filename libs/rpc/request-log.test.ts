@@ -31,6 +31,7 @@ test.each(protocols)("a call over %s is one line, whether it answers or streams"
     durationMs: expect.any(Number),
     streaming: false,
     protocol: protocol.split(" ")[0],
+    notes: {},
   });
   for await (const _ of client.health.watch({}));
   expect(await server.line(2)).toMatchObject({

@@ -4,6 +4,7 @@ import { ConnectError, createContextKey, type HandlerContext, type Interceptor }
 
 import { ErrorInfoSchema } from "#libs/gen/google/rpc/error_details_pb.ts";
 
+import { notesOf, type CallNotes } from "./call-notes.ts";
 import { codeName } from "./code-name.ts";
 import { statusKey } from "./faults.ts";
 import { mapIterable } from "./map-iterable.ts";
@@ -24,6 +25,8 @@ export interface RequestLogLine extends CallFacts {
   readonly streaming: boolean;
   /** `grpc`, `grpc-web` or `connect`. */
   readonly protocol: string;
+  /** What else it is known by. */
+  readonly notes: CallNotes;
 }
 
 export interface RequestLog {
@@ -82,5 +85,6 @@ function toLine(context: HandlerContext, finished: boolean): Omit<RequestLogLine
     reason: status?.findDetails(ErrorInfoSchema)[0]?.reason,
     streaming: method.methodKind !== "unary",
     protocol: protocolName,
+    notes: notesOf(values),
   };
 }

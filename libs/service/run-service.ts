@@ -1,4 +1,5 @@
 import { ConfigError, type Environment } from "#libs/config/read-settings.ts";
+import { describeError } from "#libs/telemetry/describe-error.ts";
 import { createLog, type Log, type LogOptions } from "#libs/telemetry/log.ts";
 import { startMetrics } from "#libs/telemetry/metrics.ts";
 import { shutdownTelemetry } from "#libs/telemetry/sdk.ts";
@@ -53,8 +54,13 @@ export async function runService<C extends ServiceConfig>(
     return;
   }
   await startMetrics(env, { name, ...release });
-  const log = createLog({ service: name, version: release.version, level: config.logLevel });
-  log.info({ commit: release.commit }, "starting");
+  const log = createLog({ service: name, ...release, level: config.logLevel });
+  // Node's own words about a crash would tell all that the error carries.
+  process.on("uncaughtException", (error) => {
+    log.fatal({ err: error }, "crashed");
+    process.exit(1);
+  });
+  log.info("starting");
   const { announceMs = 0, drainMs = 0 } = config;
   void stop.then(() => limitStop(announceMs + drainMs + closingMs, log));
   try {
@@ -64,7 +70,7 @@ export async function runService<C extends ServiceConfig>(
     await running[Symbol.asyncDispose]();
     log.info("stopped");
   } catch (error) {
-    log.fatal({ err: error }, error instanceof Error ? error.message : String(error));
+    log.fatal({ err: error }, describeError(error).message);
     process.exitCode = 1;
   }
   await shutdownTelemetry(flushMs);

@@ -1,9 +1,16 @@
 import { setTimeout as pause } from "node:timers/promises";
-import { getExtension, hasExtension, type DescMethod, type DescService } from "@bufbuild/protobuf";
+import {
+  getExtension,
+  hasExtension,
+  type DescMethod,
+  type DescService,
+  type Message,
+} from "@bufbuild/protobuf";
 import { Code, type ConnectRouter } from "@connectrpc/connect";
 import { createValidateInterceptor } from "@connectrpc/validate";
 import { authz } from "#libs/gen/caseflow/options/v1/authz_pb.ts";
 import type { MethodAuthz } from "#libs/rpc/authenticate.ts";
+import { noteMessages, type CallNotes } from "#libs/rpc/call-notes.ts";
 import { createCallChain } from "#libs/rpc/call-chain.ts";
 import { listen } from "#libs/rpc/listen.ts";
 import { monitorHealth } from "#libs/rpc/monitor-health.ts";
@@ -42,6 +49,8 @@ export interface ServeOptions<R extends string> {
   readonly services: readonly DescService[];
   readonly routes: (router: ConnectRouter) => void;
   readonly codeByReason: Readonly<Record<R | ServingReason, Code>>;
+  /** What log lines and spans tell of a request or an answer; requests come as they were sent. */
+  readonly noteMessage: (message: Message) => CallNotes;
   /** Resolves when the service can do its work. */
   readonly probe: (signal: AbortSignal) => Promise<void>;
   /** Called when it begins to stop, before calls under way are waited for: ends what would not end by itself, as streams. */
@@ -105,7 +114,8 @@ export async function serve<R extends string>(options: ServeOptions<R>): Promise
     },
     log: (line) => {
       measure.call(line);
-      log.info(line, "call");
+      const { notes, ...facts } = line;
+      log.info({ ...facts, ...notes }, "call");
     },
     authenticate: {
       verifier,
@@ -116,7 +126,7 @@ export async function serve<R extends string>(options: ServeOptions<R>): Promise
     },
     gates: [refuseDisabled(options.disabledMethods), limits.gate],
     trace: serverSpans,
-    interceptors: [createValidateInterceptor()],
+    interceptors: [noteMessages(options.noteMessage), createValidateInterceptor()],
   });
   const server = opened.use(
     await listen({

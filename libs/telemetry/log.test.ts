@@ -20,6 +20,7 @@ test("a line is one JSON object with time, level, service and version", () => {
       level: "warn",
       service: "test",
       version: "1.2.3",
+      commit: "abc",
       caseId: "c-1",
       msg: "slow",
     },
@@ -42,6 +43,7 @@ test("a line inside a span names trace and span, one outside does not", async ()
   expect(Object.keys(outside ?? {})).not.toContain("trace_id");
 });
 
+const pem = "-----BEGIN PRIVATE KEY-----";
 const jwt = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJodW50ZXIyIn0.c2lnbmF0dXJl_-";
 
 test.each<[string, (log: Log) => void]>([
@@ -55,6 +57,8 @@ test.each<[string, (log: Log) => void]>([
   ["a URL in an error", (log) => log.error(new Error("no: postgres://me:hunter2@%2Frun/db"), "failed")],
   ["the cause of an error", (log) => log.error(new Error("no", { cause: new Error("http://a:hunter2@b") }))],
   ["a bearer token in a message", (log) => log.info("sent Authorization: Bearer hunter2.abc")],
+  ["a password with an @ in it", (log) => log.info("postgres://me:p@hunter2@host/db")],
+  ["a private key", (log) => log.info(`${pem}\nhunter2\n-----END PRIVATE KEY-----`)],
   ["a child's property", (log) => log.child({ token: "hunter2" }).info("x")],
 ])("%s that is secret does not reach the log", (_what, write) => {
   const { log, lines } = createTestLog();
@@ -74,6 +78,73 @@ test("a JWT does not reach the log, wherever it stands", () => {
   expect(text()).toContain("got [redacted]");
 });
 
+const refused = Object.assign(new Error('new row for relation "cases" violates check constraint "some"'), {
+  code: "23514",
+  detail: "Failing row contains (hunter2).",
+  where: "unnamed portal parameter $1 = 'hunter2'",
+  table: "cases",
+  constraint: "some",
+});
+
+test.each<[string, () => unknown]>([
+  ["a row in the details of PostgreSQL's error", () => refused],
+  ["the same as a cause", () => new Error("no", { cause: refused })],
+  [
+    "a value in PostgreSQL's words",
+    () => Object.assign(new Error('invalid input syntax for type uuid: "hunter2"'), { code: "22P02" }),
+  ],
+  ["what was to be parsed as JSON", () => thrownBy(() => JSON.parse("hunter2"))],
+  ["what was to be a number", () => thrownBy(() => BigInt("hunter2"))],
+  ["a header that is none", () => thrownBy(() => new Headers({ a: "hunter2\nx" }))],
+  [
+    "a header in a message that was cut off",
+    () => new Error(`${"x".repeat(980)} "hunter2${"x".repeat(99)}"`),
+  ],
+  ["what was to be a URL", () => thrownBy(() => new URL("//hunter2"))],
+  ["one of several errors", () => new AggregateError([thrownBy(() => JSON.parse("hunter2"))])],
+  ["a property of an error", () => Object.assign(new Error("no"), { request: { title: "hunter2" } })],
+  ["the lines of a message that look like calls", () => new TypeError('"a\n    at hunter2 (b)"')],
+  ["a name made up", () => Object.assign(new Error("no"), { name: "x hunter2" })],
+  ["a thrown text", () => "hunter2"],
+])("%s is not in what a log tells of an error", (_what, make) => {
+  const { log, text } = createTestLog();
+  const error = make();
+
+  log.error({ err: error }, "failed");
+  if (error instanceof Error) {
+    log.error({ err: error });
+    log.error(error);
+  }
+
+  expect(text()).toMatch(/"err":\{"type":/);
+  expect(text()).not.toContain("hunter2");
+});
+
+test("an error is told with its kind, its words, its calls and its cause, and PostgreSQL's with the names in it", () => {
+  const { log, lines } = createTestLog();
+
+  log.error({ err: new Error("the case could not be read", { cause: refused }) }, "failed");
+
+  expect(lines()).toMatchObject([
+    {
+      err: {
+        type: "Error",
+        message: "the case could not be read",
+        stack: expect.stringMatching(/^at .*log\.test\.ts:\d+/),
+        cause: { code: "23514", table: "cases", constraint: "some", message: refused.message },
+      },
+    },
+  ]);
+});
+
+function thrownBy(work: () => unknown): unknown {
+  try {
+    return work();
+  } catch (error) {
+    return error;
+  }
+}
+
 test("what only resembles a secret stays", () => {
   const { log, lines } = createTestLog();
 
@@ -91,7 +162,7 @@ test.each([
 ])("a process that %s has written every line", async (_how, ending) => {
   const program = `
     import { createLog } from "#libs/telemetry/log.ts";
-    const log = createLog({ service: "test", version: "1", level: "info" });
+    const log = createLog({ service: "test", version: "1", level: "info", commit: "1" });
     for (let n = 0; n < 5000; n++) log.info({ n }, "line");
     ${ending}
   `;
@@ -115,7 +186,7 @@ function createTestLog(): { log: Log; text: () => string; lines: () => Record<st
   const written: string[] = [];
   const destination = { write: (line: string) => void written.push(line) };
   return {
-    log: createLog({ service: "test", version: "1.2.3", level: "info", destination }),
+    log: createLog({ service: "test", version: "1.2.3", commit: "abc", level: "info", destination }),
     text: () => written.join(""),
     lines: () => written.map((line) => JSON.parse(line)),
   };

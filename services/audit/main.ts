@@ -22,6 +22,7 @@ import { readConfig, type Config } from "./config.ts";
 import { createAuditService } from "./rpc/audit-service.ts";
 import { pageWeight } from "./rpc/messages.ts";
 import { readEvent } from "./rpc/read-event.ts";
+import { noteMessage } from "./rpc/note-message.ts";
 import { codeByReason } from "./rpc/reason-codes.ts";
 import { openSigner, signerConnections } from "./signer/signer.ts";
 import { catchUp } from "./store/append-events.ts";
@@ -118,6 +119,7 @@ export async function start(
         router.service(AuditService, createAuditService(application));
       },
       codeByReason,
+      noteMessage,
       probe: async (signal) => {
         await probeDatabase(pool, signal);
         budget.recheck();

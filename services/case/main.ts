@@ -23,6 +23,7 @@ import { openRelay, relayConnections } from "./rpc/open-relay.ts";
 import { createCaseAdminService } from "./rpc/case-admin-service.ts";
 import { createCaseService } from "./rpc/case-service.ts";
 import { encodeEvent, readPlace, readSubject } from "./rpc/event-codec.ts";
+import { noteMessage } from "./rpc/note-message.ts";
 import { codeByReason } from "./rpc/reason-codes.ts";
 
 /** Requests are small: content and reasons have their own, lower limits. */
@@ -97,6 +98,7 @@ export async function start(
         router.service(CaseAdminService, createCaseAdminService(application));
       },
       codeByReason,
+      noteMessage,
       probe: async (signal) => {
         await probeDatabase(pool, signal);
         budget.recheck();

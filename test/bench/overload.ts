@@ -168,7 +168,7 @@ function startSlowService({ jwks }: Stack, databaseUrl: string): ReturnType<type
       logLevel: "silent",
     },
     { version: "0.0.0-bench", commit: "bench" },
-    createLog({ service: "case-bench", version: "bench", level: "silent" }),
+    createLog({ service: "case-bench", version: "bench", commit: "bench", level: "silent" }),
   );
 }
 

@@ -16,7 +16,7 @@ import { createIssuer, type Issuer } from "../support/tokens.ts";
 
 /* Two relays on one tenant's events: one has the lane, the other waits for it. */
 
-const log = createLog({ service: "relay-test", version: "test", level: "silent" });
+const log = createLog({ service: "relay-test", version: "test", commit: "test", level: "silent" });
 /** Within this time a second relay has the lane, whatever became of its owner. */
 const takeOverMs = 30_000;
 /** Before this the owner's own delivery does not time out. */

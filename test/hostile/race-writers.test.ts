@@ -61,7 +61,7 @@ async function startRelay(pollMs: number, auditUrl = audit.url): Promise<AsyncDi
   } as const;
   return openRelay(
     config,
-    createLog({ service: "relay-test", version: "test", level: "silent" }),
+    createLog({ service: "relay-test", version: "test", commit: "test", level: "silent" }),
     () => new Date(),
   );
 }

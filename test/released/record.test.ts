@@ -63,7 +63,7 @@ test.skipIf(version === undefined)("the statements of this code are recorded", a
       relayPollMs: 50,
       logLevel: "silent",
     } as const;
-    const log = createLog({ service: "record", version: "test", level: "silent" });
+    const log = createLog({ service: "record", version: "test", commit: "test", level: "silent" });
     await using _relay = openRelay(settings, log, () => new Date());
     await expect
       .poll(async () => (await superuser.query("SELECT FROM outbox")).rowCount, { timeout: 10_000 })

@@ -75,6 +75,7 @@ export async function startAuditService(
       createLog({
         service: "audit-test",
         version: "test",
+        commit: "test",
         level: logLevel,
         ...(options.logged && { destination }),
       }),

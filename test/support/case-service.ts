@@ -105,7 +105,12 @@ export async function startCaseService(
         ...config,
       },
       { version: "0.0.0-test", commit: "test" },
-      createLog({ service: "case-test", version: "test", level: options.config?.logLevel ?? "silent" }),
+      createLog({
+        service: "case-test",
+        version: "test",
+        commit: "test",
+        level: options.config?.logLevel ?? "silent",
+      }),
       options.now,
     ),
   );

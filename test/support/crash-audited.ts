@@ -25,7 +25,7 @@ export async function expectAudited(stage: {
     relayPollMs: 100,
     logLevel: "silent",
   } as const;
-  const log = createLog({ service: "relay-test", version: "test", level: "silent" });
+  const log = createLog({ service: "relay-test", version: "test", commit: "test", level: "silent" });
   await using _relay = openRelay(config, log, () => new Date());
   await expectDrained(stage.database);
   await expectSameStory(stage.database, stage.audit.database);

@@ -92,7 +92,7 @@ const pollMs = 100;
 
 /** In this process; it cannot be killed, but cut off. */
 export async function startRelayHere(stage: DeliveryStage): Promise<Relay> {
-  const log = createLog({ service: "relay-test", version: "test", level: "silent" });
+  const log = createLog({ service: "relay-test", version: "test", commit: "test", level: "silent" });
   const config = {
     relayDatabaseUrl: throughProxy(stage.cases.database.relayUrl, stage.toDatabase),
     auditUrl: `http://127.0.0.1:${stage.toAudit.port}`,

@@ -47,7 +47,7 @@ export async function startDeadLetterStage(): Promise<DeadLetterStage> {
   const superuser = opened.use(await openSuperuser(cases.database.superuserUrl));
   const own = await audit.source([ownSource]);
   const squatter = await audit.source();
-  const log = createLog({ service: "relay-test", version: "test", level: "silent" });
+  const log = createLog({ service: "relay-test", version: "test", commit: "test", level: "silent" });
   const running = opened.move();
   return {
     issuer,

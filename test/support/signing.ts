@@ -79,7 +79,7 @@ export async function startSigner(database: AuditDatabase, signing: Signing): Pr
       ...signing.config(database),
       catchUp: (tenantId) => catchUp(pool, { tenantId, timeoutMs: 10_000 }),
       now: () => new Date(),
-      log: createLog({ service: "signer-test", version: "test", level: "silent" }),
+      log: createLog({ service: "signer-test", version: "test", commit: "test", level: "silent" }),
     }),
   );
   const running = opened.move();

@@ -32,7 +32,7 @@ beforeAll(async () => {
     }),
   );
   const destination = { write: (line: string) => logged.push(JSON.parse(line)) };
-  const log = createLog({ service: "audit", version: "test", level: "info", destination });
+  const log = createLog({ service: "audit", version: "test", commit: "test", level: "info", destination });
   counted = stack.use(countMetrics());
   recordEvents = createRecordEvents({ pool, readEvent, log });
 });

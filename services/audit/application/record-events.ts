@@ -31,6 +31,15 @@ export interface RecordRequest {
   readonly remainingMs: () => number;
   /** Aborted when the caller has gone: who waits for a connection then waits no longer. */
   readonly signal: AbortSignal;
+  /** Told what the batch is about before it is stored: what could be read of it. */
+  readonly onRead?: (batch: BatchFacts) => void;
+}
+
+/** What a batch can be found by in the log, and joined with the calls that made its events; each value once. */
+export interface BatchFacts {
+  readonly tenantIds: readonly string[];
+  readonly subjects: readonly string[];
+  readonly correlationIds: readonly string[];
 }
 
 export interface RecordedOutcome {
@@ -75,9 +84,10 @@ export function createRecordEvents(dependencies: RecordEventsDependencies): Reco
       "Events refused for good, by reason; EVENT_ID_REUSED and SEQUENCE_REUSED are for waking people up",
   });
   for (const reason of Object.keys(levels)) rejections.add(0, { reason }); // So that a first one shows as a rise.
-  return async ({ events, sources, ...time }) => {
+  return async ({ events, sources, onRead, ...time }) => {
     const entries = events.map((bytes) => admit(bytes, readEvent(bytes), sources));
     const candidates = entries.filter((entry) => "digest" in entry);
+    onRead?.(factsOf(candidates));
     const judged = (await append(dependencies, candidates, time)).values();
 
     return entries.map((entry) => {
@@ -87,6 +97,15 @@ export function createRecordEvents(dependencies: RecordEventsDependencies): Reco
       if (outcome.kind === "rejected") reportRejection(log, rejections, entry, outcome.reason);
       return { eventId: entry.eventId, outcome };
     });
+  };
+}
+
+function factsOf(candidates: readonly Candidate[]): BatchFacts {
+  const each = (read: (event: Event) => string) => [...new Set(candidates.map(({ event }) => read(event)))];
+  return {
+    tenantIds: each(({ tenantId }) => tenantId),
+    subjects: each(({ subject }) => subject),
+    correlationIds: each(({ correlationId }) => correlationId).filter((id) => id !== ""),
   };
 }
 

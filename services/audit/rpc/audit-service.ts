@@ -4,6 +4,7 @@ import {
   ExportFormat,
   type GetInclusionProofRequest,
 } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
+import { noteCall } from "#libs/rpc/call-notes.ts";
 import { remainingMs } from "#libs/rpc/deadline.ts";
 import { principalKey } from "#libs/rpc/principal.ts";
 import type { EventWriter, ExportEvents } from "../application/export-events.ts";
@@ -20,6 +21,7 @@ import { cloudEvents } from "./export/cloud-events.ts";
 import { csv } from "./export/csv.ts";
 import { ndjson } from "./export/ndjson.ts";
 import { toAuditedEvent, toEventOutcome, toHeadMessage, toTailMessage } from "./messages.ts";
+import { noteBatch } from "./note-message.ts";
 import { readFilter } from "./read-filter.ts";
 import { toTimestamp } from "./timestamps.ts";
 
@@ -45,6 +47,7 @@ export function createAuditService(application: {
         sources,
         remainingMs: () => remainingMs(context, ceilingMs),
         signal: context.signal,
+        onRead: (batch) => noteCall(context.values, noteBatch(batch)),
       });
       return { outcomes: outcomes.map(toEventOutcome) };
     },

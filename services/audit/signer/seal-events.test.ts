@@ -21,7 +21,7 @@ beforeEach(() => {
   metrics.setGlobalMeterProvider({ getMeter: () => ({ createCounter }) as unknown as Meter });
   const destination = { write: (line: string) => void lines.push(JSON.parse(line)) };
   events = createSealEvents(
-    createLog({ service: "audit", version: "test", level: "info", destination }),
+    createLog({ service: "audit", version: "test", commit: "test", level: "info", destination }),
     () => nowMs,
   );
 });

@@ -10,6 +10,7 @@ import {
 } from "@bufbuild/protobuf";
 import type { HandlerContext } from "@connectrpc/connect";
 import type { Origin } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
+import { noteCall } from "#libs/rpc/call-notes.ts";
 import { remainingMs } from "#libs/rpc/deadline.ts";
 import { currentTraceparent } from "#libs/telemetry/trace-context.ts";
 import type { WriteRequest, WriteResult } from "../application/apply-once.ts";
@@ -85,7 +86,10 @@ export function toAnswer<O extends DescMessage>(
   { answer, replayed }: WriteResult,
   context: HandlerContext,
 ): MessageShape<O> {
-  if (replayed) context.responseHeader.set("caseflow-replayed", "true");
+  if (replayed) {
+    context.responseHeader.set("caseflow-replayed", "true");
+    noteCall(context.values, { replayed });
+  }
   return fromBinary(output, answer);
 }
 
