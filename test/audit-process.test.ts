@@ -8,6 +8,7 @@ import { openSession } from "#libs/pg/session.ts";
 import { testSource } from "./support/audit-service.ts";
 import { cloneAuditDatabase, type TestDatabase } from "./support/databases.ts";
 import { makeEvent } from "./support/events.ts";
+import { keepOutput } from "./support/kept-output.ts";
 import { startOtlpReceiver } from "./support/otlp-receiver.ts";
 import { refusalOf } from "./support/reason-of.ts";
 import { createIssuer, type Issuer } from "./support/tokens.ts";
@@ -38,8 +39,14 @@ function run(env: Readonly<Record<string, string>>) {
   const exited: Promise<[number | null, NodeJS.Signals | null]> = once(child, "exit") as never; // As Node documents it.
   const lines: Record<string, unknown>[] = [];
   let stderr = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
-  createInterface(child.stdout).on("line", (line) => lines.push(JSON.parse(line)));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    keepOutput(text);
+    stderr += text;
+  });
+  createInterface(child.stdout).on("line", (line) => {
+    keepOutput(line);
+    lines.push(JSON.parse(line));
+  });
   return {
     child,
     exited,

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openPool } from "#libs/pg/pool.ts";
-import { createLog } from "#libs/telemetry/log.ts";
+import { keptLog } from "./support/kept-output.ts";
 import { startRemoval } from "#services/case/relay/remove-answers.ts";
 import { openCase, startCaseService, tenant, type CaseServiceFixture } from "./support/case-service.ts";
 import { expectNoLeaks } from "./support/leak-check.ts";
@@ -12,7 +12,7 @@ import { waitUntil } from "./support/wait-until.ts";
 expectNoLeaks();
 
 const stack = new AsyncDisposableStack();
-const log = createLog({ service: "removal-test", version: "test", commit: "test", level: "silent" });
+const log = keptLog("removal-test");
 let cases: CaseServiceFixture;
 let superuser: Awaited<ReturnType<typeof openSuperuser>>;
 

@@ -19,6 +19,7 @@ import {
   untilGone,
   untilReady,
 } from "./support/local-stack.ts";
+import { canaries } from "./support/canaries.ts";
 import { makeTemporaryHome, type TemporaryHome } from "./support/temporary-home.ts";
 
 let temporary: TemporaryHome;
@@ -141,14 +142,14 @@ test("the commands that are printed can be pasted as they stand", async () => {
 
 test("caseflow shows a case of the running stack, and makes tokens that its services accept", async () => {
   await using cases = createCaseClient({ url: stack.case.url, token: stack.tokens.caseworker ?? "" });
-  const content = { title: "A kiosk" };
+  const content = { title: canaries.kiosk };
   const { case: created } = await cases.createCase({ requestId: randomUUID(), caseType: "t", content });
   const caseId = created?.caseId ?? "";
 
   await using shown = run("npx", ["caseflow", "case", "show", caseId], { home });
   expect(await shown.ended, shown.output()).toBe(0);
   expect(shown.output()).toMatch(/state +draft\n/);
-  expect(shown.output()).toMatch(/title +A kiosk\n/);
+  expect(shown.output()).toMatch(new RegExp(`title +${canaries.kiosk}\n`));
 
   const args = ["token", "--tenant", "harbour-city", "--sub", "eve", "--roles", "auditor"];
   await using printed = run(join(root, "services/cli/main.ts"), args, { home });

@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
 import { openPool } from "#libs/pg/pool.ts";
-import { createLog } from "#libs/telemetry/log.ts";
+import { keptLog } from "./support/kept-output.ts";
 import { openLaneLocks } from "#services/case/relay/lane-locks.ts";
 import { DeliveryError, type RecordEvents } from "#services/case/relay/deliver.ts";
 import { startRelay } from "#services/case/relay/relay.ts";
@@ -10,7 +10,7 @@ import { startPostgresProxy } from "./support/postgres-proxy.ts";
 import { openSuperuser } from "./support/superuser.ts";
 
 const waits = { timeout: 15_000 };
-const log = createLog({ service: "relay-test", version: "test", commit: "test", level: "silent" });
+const log = keptLog("relay-test");
 
 /** Tenants whose events are in one lane. */
 function tenantsOfOneLane(count: number): string[] {

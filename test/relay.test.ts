@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
-import { createLog } from "#libs/telemetry/log.ts";
+import { keptLog } from "./support/kept-output.ts";
 import { openRelay } from "#services/case/rpc/open-relay.ts";
 import { startAuditService } from "./support/audit-service.ts";
 import { countMetrics } from "./support/count-metrics.ts";
@@ -10,7 +10,7 @@ import { listAllEvents } from "./support/pair.ts";
 import { createIssuer } from "./support/tokens.ts";
 import { openSuperuser } from "./support/superuser.ts";
 
-const log = createLog({ service: "relay-test", version: "test", commit: "test", level: "silent" });
+const log = keptLog("relay-test");
 const waits = { timeout: 10_000 };
 
 test("a rejected event becomes a dead letter, counted by its reason, and parks its case, while other cases go on", async () => {

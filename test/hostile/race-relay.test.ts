@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { createLog } from "#libs/telemetry/log.ts";
+import { keptLog } from "../support/kept-output.ts";
 import { openRelay } from "#services/case/rpc/open-relay.ts";
 import { outcomeText, startAuditService, type AuditServiceFixture } from "../support/audit-service.ts";
 import {
@@ -16,7 +16,7 @@ import { createIssuer, type Issuer } from "../support/tokens.ts";
 
 /* Two relays on one tenant's events: one has the lane, the other waits for it. */
 
-const log = createLog({ service: "relay-test", version: "test", commit: "test", level: "silent" });
+const log = keptLog("relay-test");
 /** Within this time a second relay has the lane, whatever became of its owner. */
 const takeOverMs = 30_000;
 /** Before this the owner's own delivery does not time out. */

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createLog } from "#libs/telemetry/log.ts";
+import { keptLog } from "../support/kept-output.ts";
 import { openRelay } from "#services/case/rpc/open-relay.ts";
 import { startAuditService, type AuditServiceFixture } from "../support/audit-service.ts";
 import {
@@ -59,11 +59,7 @@ async function startRelay(pollMs: number, auditUrl = audit.url): Promise<AsyncDi
     relayPollMs: pollMs,
     logLevel: "silent",
   } as const;
-  return openRelay(
-    config,
-    createLog({ service: "relay-test", version: "test", commit: "test", level: "silent" }),
-    () => new Date(),
-  );
+  return openRelay(config, keptLog("relay-test"), () => new Date());
 }
 
 const eventsOf = (tenant: string) => listAllEvents(audit.url, issuer, tenant);

@@ -1,3 +1,4 @@
+import { canaries } from "./canaries.ts";
 import { randomUUID } from "node:crypto";
 import { createCaseClient } from "#libs/client/case-client.ts";
 import type { AuditedEvent } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
@@ -17,7 +18,7 @@ export const victims = {
   type: "victims_own_type",
   source: "victims/source",
   "type of event": "victims.thing.changed",
-  title: "Extension of the secret quay",
+  title: canaries.secretTitle,
 } as const;
 
 /** The victim's cases. */

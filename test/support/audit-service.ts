@@ -1,12 +1,12 @@
 import { pathToFileURL } from "node:url";
 import { createAuditClient, type AuditClient } from "#libs/client/audit-client.ts";
 import { defaultRates } from "#libs/service/limit-settings.ts";
-import { createLog } from "#libs/telemetry/log.ts";
 import type { TailLimits } from "#services/audit/application/tail-events.ts";
 import type { Config } from "#services/audit/config.ts";
 import { start } from "#services/audit/main.ts";
 import { cloneAuditDatabase, type AuditDatabase } from "./databases.ts";
 import { makeSigning, type Signing } from "./signing.ts";
+import { keptLog } from "./kept-output.ts";
 import { createIssuer, type Issuer, type TokenOptions } from "./tokens.ts";
 import { bareLimits } from "./bare-limits.ts";
 
@@ -49,7 +49,6 @@ export async function startAuditService(
   const issuer = options.issuer ?? opened.use(await createIssuer());
   const database = options.database ?? opened.use(await cloneAuditDatabase());
   const signing = options.signing === true ? opened.use(await makeSigning()) : options.signing;
-  const logLevel = options.config?.logLevel ?? (options.logged ? "info" : "silent");
   const destination = { write: (line: string) => void options.logged?.push(JSON.parse(line)) };
   const service = opened.use(
     await start(
@@ -68,17 +67,11 @@ export async function startAuditService(
         disabledMethods: [],
         announceMs: 0,
         drainMs: 5_000,
-        logLevel,
+        logLevel: "info",
         ...options.config,
       },
       { version: "0.0.0-test", commit: "test" },
-      createLog({
-        service: "audit-test",
-        version: "test",
-        commit: "test",
-        level: logLevel,
-        ...(options.logged && { destination }),
-      }),
+      keptLog("audit-test", options.logged && destination),
       options.now,
       options.limits,
     ),

@@ -1,4 +1,5 @@
 import fc from "fast-check";
+import { canaries } from "./canaries.ts";
 import { cast, moves, type Action, type CaseType, type Content, type Name } from "./case-model.ts";
 
 /** One request as it is drawn: indexes are taken modulo what there is when its turn comes. */
@@ -67,7 +68,7 @@ const evenly = <T>(values: readonly T[]): fc.Arbitrary<T> =>
   drawn(...values.map((value): [number, T] => [1, value]));
 
 const index = fc.nat({ max: 5 });
-const text = drawn<string>([12, "words"], [1, ""], [1, "  "]);
+const text = drawn<string>([12, canaries.drawn], [1, ""], [1, "  "]);
 
 const call: fc.Arbitrary<Call> = fc.record({
   aim: drawn<Call["aim"]>([8, "onward"], [3, "meddle"], [1, "apt"], [2, "any"]),

@@ -8,10 +8,11 @@ import { createCaseAdminClient, type CaseAdminClient } from "#libs/client/case-a
 import { createCaseClient, type CaseClient } from "#libs/client/case-client.ts";
 import type { CaseContentSchema } from "#libs/gen/caseflow/cases/v1/case_pb.ts";
 import { defaultRates } from "#libs/service/limit-settings.ts";
-import { createLog } from "#libs/telemetry/log.ts";
 import type { Config, RelayConfig } from "#services/case/config.ts";
 import { start } from "#services/case/main.ts";
+import { canaries } from "./canaries.ts";
 import { cloneCaseDatabase, type CaseDatabase } from "./databases.ts";
+import { keptLog } from "./kept-output.ts";
 import { createIssuer, type Issuer } from "./tokens.ts";
 import { bareLimits } from "./bare-limits.ts";
 
@@ -54,9 +55,9 @@ export type CaseServiceConfig = Partial<Omit<Config, "relay"> & RelayConfig> & {
 };
 
 export const content: MessageInitShape<typeof CaseContentSchema> = {
-  title: "Extension of a quay",
-  summary: "The harbour asks to extend quay 4 by thirty metres.",
-  people: [{ name: "Ada Byron", role: "applicant", contact: "ada@example.org" }],
+  title: canaries.title,
+  summary: canaries.summary,
+  people: [{ name: canaries.name, role: "applicant", contact: canaries.contact }],
 };
 
 /**
@@ -105,12 +106,7 @@ export async function startCaseService(
         ...config,
       },
       { version: "0.0.0-test", commit: "test" },
-      createLog({
-        service: "case-test",
-        version: "test",
-        commit: "test",
-        level: options.config?.logLevel ?? "silent",
-      }),
+      keptLog("case-test"),
       options.now,
     ),
   );
@@ -212,7 +208,7 @@ export async function openCase(
   const [reviewer, reviewer2, judge, supervisor] = await Promise.all(
     (["reviewer", "reviewer2", "judge", "supervisor"] as const).map((person) => cases.as(person, of)),
   );
-  const reason = "it follows from the file";
+  const { reason, grounds } = canaries;
   const approve = async () => {
     await reviewer!.approveCase(write(id));
     if (approvalsRequired === 2) await reviewer2!.approveCase(write(id));
@@ -224,7 +220,7 @@ export async function openCase(
     ["assigned", () => supervisor!.assignReviewer({ ...write(id), reviewerId: "reviewer" })],
     ["under_review", () => reviewer!.startReview(write(id))],
     rejects ? ["rejected", () => reviewer!.rejectCase({ ...write(id), reason })] : ["approved", approve],
-    ["appealed", () => caseworker.appealCase({ ...write(id), grounds: "unfair" })],
+    ["appealed", () => caseworker.appealCase({ ...write(id), grounds })],
     ["appeal_under_review", () => judge!.startAppealReview(write(id))],
     rejects
       ? ["appeal_rejected", () => judge!.rejectAppeal({ ...write(id), reason })]

@@ -1,6 +1,8 @@
 /**
  * The one PostgreSQL of a test run, with a migrated template of each database. `TEST_POSTGRES_BIN` names the `bin`
  * folder of another PostgreSQL, to run the suite on that.
+ *
+ * At the run's end, everything that services wrote is searched for secrets and contents of cases: the run fails when there are any.
  */
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -18,6 +20,8 @@ import {
   databaseRoles,
   openSuperuserSession,
 } from "#services/local/databases.ts";
+
+import { findSecrets } from "./find-secrets.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -42,8 +46,13 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   const server = opened.use(await startPostgres({ home, fsync: false, maxConnections, ...other }));
   await makeTemplates(server);
   project.provide("postgresSocketDir", server.socketDir);
+  const outputFolder = await mkdtemp(join(tmpdir(), "caseflow-output-"));
+  project.provide("outputFolder", outputFolder);
   const running = opened.move();
-  return () => running.disposeAsync();
+  return async () => {
+    await running.disposeAsync();
+    await expectNoSecrets(outputFolder);
+  };
 }
 
 async function makeTemplates(server: PostgresServer): Promise<void> {
@@ -61,6 +70,13 @@ export async function migrateDatabase(kind: DatabaseKind, url: string): Promise<
   const folder = fileURLToPath(new URL(`../../services/${kind}/migrations`, import.meta.url));
   const names = await readdir(folder).catch(() => []);
   if (names.some((name) => name.endsWith(".sql"))) await migrate({ url, folder });
+}
+
+/** The folder stays when something is found in it, so that it can be looked at. */
+async function expectNoSecrets(folder: string): Promise<void> {
+  const faults = await findSecrets(folder);
+  if (faults.length > 0) throw new Error(`services wrote what nobody may read there:\n${faults.join("\n")}`);
+  await rm(folder, { recursive: true });
 }
 
 async function remove(home: string): Promise<void> {

@@ -1,6 +1,6 @@
 import type pg from "pg";
 import { expect } from "vitest";
-import { createLog } from "#libs/telemetry/log.ts";
+import { keptLog } from "./kept-output.ts";
 import { openRelay } from "#services/case/rpc/open-relay.ts";
 import type { AuditServiceFixture } from "./audit-service.ts";
 import { writeRelayToken } from "./case-service.ts";
@@ -25,7 +25,7 @@ export async function expectAudited(stage: {
     relayPollMs: 100,
     logLevel: "silent",
   } as const;
-  const log = createLog({ service: "relay-test", version: "test", commit: "test", level: "silent" });
+  const log = keptLog("relay-test");
   await using _relay = openRelay(config, log, () => new Date());
   await expectDrained(stage.database);
   await expectSameStory(stage.database, stage.audit.database);

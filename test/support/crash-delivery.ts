@@ -1,7 +1,8 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { createInterface } from "node:readline";
 import { expect } from "vitest";
-import { createLog } from "#libs/telemetry/log.ts";
+import { keepOutput, keptLog } from "./kept-output.ts";
 import { openRelay } from "#services/case/rpc/open-relay.ts";
 import { openCase, startCaseService, writeRelayToken, type CaseServiceFixture } from "./case-service.ts";
 import { strikeMs, type Fault } from "./crash-attack.ts";
@@ -92,7 +93,7 @@ const pollMs = 100;
 
 /** In this process; it cannot be killed, but cut off. */
 export async function startRelayHere(stage: DeliveryStage): Promise<Relay> {
-  const log = createLog({ service: "relay-test", version: "test", commit: "test", level: "silent" });
+  const log = keptLog("relay-test");
   const config = {
     relayDatabaseUrl: throughProxy(stage.cases.database.relayUrl, stage.toDatabase),
     auditUrl: `http://127.0.0.1:${stage.toAudit.port}`,
@@ -116,11 +117,12 @@ export async function startRelayProcess(stage: DeliveryStage): Promise<Relay> {
         AUDIT_URL: `http://127.0.0.1:${stage.toAudit.port}`,
         AUDIT_TOKEN_FILE: await writeRelayToken(stage.issuer),
         RELAY_POLL_MS: String(pollMs),
-        LOG_LEVEL: "silent",
+        LOG_LEVEL: "info",
       },
-      stdio: "ignore",
+      stdio: ["ignore", "pipe", "pipe"],
     },
   );
+  for (const stream of [child.stdout, child.stderr]) createInterface(stream).on("line", keepOutput);
   const ended = once(child, "exit");
   const end = async (signal: NodeJS.Signals): Promise<void> => {
     child.kill(signal);

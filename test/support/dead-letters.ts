@@ -2,7 +2,7 @@ import { rm, writeFile } from "node:fs/promises";
 import type pg from "pg";
 import { expect } from "vitest";
 import type { AuditedEvent } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
-import { createLog } from "#libs/telemetry/log.ts";
+import { keptLog } from "./kept-output.ts";
 import { buryEvent } from "#services/case/store/outbox.ts";
 import { openRelay } from "#services/case/rpc/open-relay.ts";
 import { startAuditService, type AuditServiceFixture } from "./audit-service.ts";
@@ -47,7 +47,7 @@ export async function startDeadLetterStage(): Promise<DeadLetterStage> {
   const superuser = opened.use(await openSuperuser(cases.database.superuserUrl));
   const own = await audit.source([ownSource]);
   const squatter = await audit.source();
-  const log = createLog({ service: "relay-test", version: "test", commit: "test", level: "silent" });
+  const log = keptLog("relay-test");
   const running = opened.move();
   return {
     issuer,

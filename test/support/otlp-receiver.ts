@@ -3,6 +3,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { buffer } from "node:stream/consumers";
 
+import { keepOutput } from "./kept-output.ts";
+
 /** A span as it arrived. */
 export interface ReceivedSpan {
   readonly name: string;
@@ -88,6 +90,7 @@ async function receive(
   protobufBodies: Buffer[],
 ): Promise<number> {
   const body = await buffer(request);
+  keepOutput(body.toString("latin1"));
   if (request.method !== "POST" || (request.url !== "/v1/traces" && request.url !== "/v1/metrics"))
     return 404;
   const isJson = request.headers["content-type"] === "application/json";

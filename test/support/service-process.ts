@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
+import { keepOutput } from "./kept-output.ts";
 import { processEnv } from "./process-env.ts";
 
 /** A process of a service, from its first moment on. */
@@ -40,6 +41,7 @@ export function spawnService(main: string, env: Readonly<Record<string, string>>
   });
   const lines: string[] = [];
   const looks = new Set<(line: string) => void>();
+  for (const stream of [child.stdout, child.stderr]) createInterface(stream).on("line", keepOutput);
   createInterface(child.stderr).on("line", (line) => lines.push(line));
   createInterface(child.stdout).on("line", (line) => {
     lines.push(line);

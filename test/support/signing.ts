@@ -7,7 +7,7 @@ import type { AuditClient } from "#libs/client/audit-client.ts";
 import type { GetCheckpointResponse } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { createNoteSigner } from "#libs/merkle/signed-note.ts";
 import { openPool } from "#libs/pg/pool.ts";
-import { createLog } from "#libs/telemetry/log.ts";
+import { keptLog } from "./kept-output.ts";
 import type { SignerConfig } from "#services/audit/config.ts";
 import { openSigner, type Signer } from "#services/audit/signer/signer.ts";
 import { catchUp } from "#services/audit/store/append-events.ts";
@@ -79,7 +79,7 @@ export async function startSigner(database: AuditDatabase, signing: Signing): Pr
       ...signing.config(database),
       catchUp: (tenantId) => catchUp(pool, { tenantId, timeoutMs: 10_000 }),
       now: () => new Date(),
-      log: createLog({ service: "signer-test", version: "test", commit: "test", level: "silent" }),
+      log: keptLog("signer-test"),
     }),
   );
   const running = opened.move();

@@ -1,8 +1,10 @@
-import { chown, mkdir, mkdtemp, rm } from "node:fs/promises";
+import { chown, mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { forgetPostgres } from "#libs/postgres-server/forget-postgres.ts";
+
+import { keepOutput } from "./kept-output.ts";
 
 export interface TemporaryHome extends AsyncDisposable {
   /** A home that does not exist yet, below a folder that its owner alone may enter. */
@@ -28,6 +30,8 @@ export async function makeTemporaryHome(owner?: {
   return {
     path,
     async [Symbol.asyncDispose]() {
+      for (const name of await readdir(join(path, "logs")).catch(() => []))
+        if (/^(case|audit)\./.test(name)) keepOutput(await readFile(join(path, "logs", name), "utf8"));
       await forgetPostgres({ home: path });
       await rm(closed, { recursive: true, force: true });
     },
