@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { expect, expectTypeOf, onTestFinished, test } from "vitest";
-import { ConfigError, readSettings } from "./read-settings.ts";
+import { ConfigError, readSettings, readShownSettings, together } from "./read-settings.ts";
 import {
   flag,
   list,
@@ -125,7 +125,7 @@ test.each([
   "postgresql://me@/db?host=%2Frun%2Fpg&port=5432",
   "postgresql://[::1]:5432/db",
 ])("%s is a connection string", (value) => {
-  expect(postgresUrl("X")({ X: value })).toEqual({ value });
+  expect(postgresUrl("X")({ X: value })).toMatchObject({ value });
 });
 
 test("URLs are one or more, with blanks around them or not", () => {
@@ -149,8 +149,8 @@ test("a secret comes from its variable or from a file, and no fault ever shows i
   writeFileSync(file, "from the file\n");
   const key = secret("KEY", { charactersMin: 9 });
 
-  expect(key({ KEY: "from here" })).toEqual({ value: "from here" });
-  expect(key({ KEY_FILE: file })).toEqual({ value: "from the file" });
+  expect(key({ KEY: "from here" })).toMatchObject({ value: "from here" });
+  expect(key({ KEY_FILE: file })).toMatchObject({ value: "from the file" });
   expect(key({ KEY: "hunter2" })).toEqual({ fault: expect.stringContaining("KEY: only 7 characters") });
   expect(key({ KEY: "from here", KEY_FILE: file })).toEqual({
     fault: expect.stringContaining("KEY_FILE too"),
@@ -163,4 +163,64 @@ test("a secret comes from its variable or from a file, and no fault ever shows i
     url("U", { protocols })({ U: "http://me:hunter2@host" }),
   ];
   expect(JSON.stringify(faults)).not.toContain("hunter2");
+});
+
+test("what is shown of a setting is its value and whether it was set, and of kinds that may hold a secret only what holds none", () => {
+  const folder = mkdtempSync(join(tmpdir(), "settings-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, "key");
+  writeFileSync(file, "hunter2");
+  const env = {
+    PORT: "80",
+    NAMES: "a,b",
+    DATABASE: "postgresql://me:hunter2@db:5432/cases?password=hunter2&sslmode=require",
+    SOCKET: "postgres://me:p@hunter2@%2Frun%2Fpg/db",
+    SIGNER: "postgresql://me:p?hunter2@db/audit",
+    API: "https://hunter2@example.org/a?hunter2#hunter2",
+    KEYS: "https://me:hunter2@example.org/jwks?key=hunter2",
+    REPLICAS: "https://me:hunter2@a.example.org, https://b.example.org/?key=hunter2",
+    FILE: "keys/jwks.json",
+    TOKEN: "hunter2",
+    KEY_FILE: file,
+  };
+  const http = { protocols: ["https:"] };
+
+  const { settings } = readShownSettings(env, {
+    port: port("PORT", { fallback: 7080 }),
+    mode: oneOf("MODE", ["on", "off"], { fallback: "on" }),
+    names: list("NAMES", { fallback: [] }),
+    paused: flag("PAUSED", { fallback: undefined }),
+    database: url("DATABASE", { protocols }),
+    socket: postgresUrl("SOCKET"),
+    inner: together({ signer: postgresUrl("SIGNER"), api: url("API", http) }),
+    keys: urlOrPath("KEYS", http),
+    replicas: urls("REPLICAS", http),
+    file: urlOrPath("FILE", http),
+    token: secret("TOKEN"),
+    key: secret("KEY"),
+  });
+
+  expect(settings).toEqual([
+    { name: "PORT", value: 80, isDefault: false },
+    { name: "MODE", value: "on", isDefault: true },
+    { name: "NAMES", value: ["a", "b"], isDefault: false },
+    { name: "PAUSED", value: null, isDefault: true },
+    {
+      name: "DATABASE",
+      value: "postgresql://me:[redacted]@db:5432/cases?password=[redacted]&sslmode=[redacted]",
+      isDefault: false,
+    },
+    { name: "SOCKET", value: "postgres://me:[redacted]@%2Frun%2Fpg/db", isDefault: false },
+    { name: "SIGNER", value: "postgresql://me:[redacted]@db/audit", isDefault: false },
+    { name: "API", value: "https://[redacted]@example.org/a?[redacted]#[redacted]", isDefault: false },
+    { name: "KEYS", value: "https://[redacted]@example.org/jwks?key=[redacted]", isDefault: false },
+    {
+      name: "REPLICAS",
+      value: ["https://[redacted]@a.example.org", "https://b.example.org/?key=[redacted]"],
+      isDefault: false,
+    },
+    { name: "FILE", value: "keys/jwks.json", isDefault: false },
+    { name: "TOKEN", value: "[redacted]", isDefault: false },
+    { name: "KEY", value: "[redacted]", isDefault: false },
+  ]);
 });

@@ -2,7 +2,8 @@
  * The kinds of settings. Each is named after its environment variable, and has to be set unless it has a fallback, which
  * may be `undefined`. A value that is set but wrong is a fault, never the fallback.
  *
- * Faults quote what was set, except where it may hold a secret: `url`, `postgresUrl` and `secret` never do.
+ * Faults quote what was set, except where it may hold a secret: `url`, `urls`, `postgresUrl` and `secret` never do, and what is shown of them
+ * is without it.
  */
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
@@ -13,8 +14,17 @@ import type { Environment } from "./read-settings.ts";
 export type Setting<T> = (env: Environment) => Found<T>;
 
 export type Found<T> =
-  | { readonly value: T; readonly fault?: undefined }
+  | { readonly value: T; readonly fault?: undefined; readonly shown?: readonly ShownSetting[] }
   | { readonly value?: undefined; readonly fault: string };
+
+/** What may be told of a setting: its value, without what its kind may hold of secrets. */
+export interface ShownSetting {
+  readonly name: string;
+  /** `null`: there is none. */
+  readonly value: string | number | boolean | readonly string[] | null;
+  /** It was not set. */
+  readonly isDefault: boolean;
+}
 
 interface Fallback<F> {
   readonly fallback?: F;
@@ -105,7 +115,9 @@ export function url<F extends string | undefined = never>(
     `a URL that starts with ${protocols.map((p) => `${p}//`).join(" or ")}`,
     (value) => {
       const protocol = URL.parse(value)?.protocol;
-      return protocol !== undefined && protocols.includes(protocol) ? { value } : { wrong: "not such a URL" };
+      return protocol !== undefined && protocols.includes(protocol)
+        ? { value, shown: hideSecrets(value) }
+        : { wrong: "not such a URL" };
     },
   );
 }
@@ -119,7 +131,7 @@ export function urls<F extends readonly string[] | undefined = never>(
   return setting(name, options, `URLs that start with ${starts}, separated by commas`, (value) => {
     const all = value.split(",").map((one) => one.trim());
     const areGood = all.every((one) => options.protocols.includes(URL.parse(one)?.protocol ?? ""));
-    return areGood ? { value: all } : { wrong: "not such URLs" };
+    return areGood ? { value: all, shown: all.map(hideSecrets) } : { wrong: "not such URLs" };
   });
 }
 
@@ -129,7 +141,9 @@ export function postgresUrl<F extends string | undefined = never>(
   options: Fallback<F> = {},
 ): Setting<string | F> {
   return setting(name, options, "postgresql://user@host:port/database", (value) =>
-    /^postgres(ql)?:\/\/[^\s/]*\/[^\s/]+$/.test(value) ? { value } : { wrong: "not a connection string" },
+    /^postgres(ql)?:\/\/[^\s/]*\/[^\s/]+$/.test(value)
+      ? { value, shown: hideSecrets(value) }
+      : { wrong: "not a connection string" },
   );
 }
 
@@ -140,10 +154,10 @@ export function urlOrPath<F extends URL | undefined = never>(
 ): Setting<URL | F> {
   const { protocols } = options;
   return setting(name, options, `a path, or a URL of ${["file:", ...protocols].join(", ")}`, (value) => {
-    if (!/^[a-z][a-z0-9+.-]+:/i.test(value)) return { value: pathToFileURL(resolve(value)) };
+    if (!/^[a-z][a-z0-9+.-]+:/i.test(value)) return { value: pathToFileURL(resolve(value)), shown: value };
     const parsed = URL.parse(value);
     return parsed && ["file:", ...protocols].includes(parsed.protocol)
-      ? { value: parsed }
+      ? { value: parsed, shown: hideSecrets(value) }
       : { wrong: "not such a URL" };
   });
 }
@@ -156,7 +170,7 @@ export function secret<F extends string | undefined = never>(
   const { charactersMin = 1 } = options;
   const allowed = `at least ${charactersMin} characters, here or in the file that ${name}_FILE names`;
   const read = setting(name, options, allowed, (value) =>
-    value.length >= charactersMin ? { value } : { wrong: `only ${value.length} characters` },
+    value.length >= charactersMin ? { value, shown: hidden } : { wrong: `only ${value.length} characters` },
   );
   return (env) => {
     const path = readText(env, `${name}_FILE`);
@@ -172,7 +186,13 @@ export function secret<F extends string | undefined = never>(
   };
 }
 
-type Reading<T> = { readonly value: T } | { readonly wrong: string };
+type Reading<T> =
+  | {
+      readonly value: T;
+      /** What may be told in place of the value. */
+      readonly shown?: string | readonly string[];
+    }
+  | { readonly wrong: string };
 
 function setting<T, F>(
   name: string,
@@ -184,14 +204,33 @@ function setting<T, F>(
     const value = readText(env, name);
     if (value === undefined) {
       return "fallback" in options
-        ? { value: options.fallback }
+        ? { value: options.fallback, shown: [{ name, value: toShown(options.fallback), isDefault: true }] }
         : { fault: `${name}: not set; allowed: ${allowed}` };
     }
     const reading = read(value);
-    return "wrong" in reading
-      ? { fault: `${name}: ${reading.wrong}; allowed: ${allowed}` }
-      : { value: reading.value };
+    if ("wrong" in reading) return { fault: `${name}: ${reading.wrong}; allowed: ${allowed}` };
+    const shown = reading.shown ?? toShown(reading.value);
+    return { value: reading.value, shown: [{ name, value: shown, isDefault: false }] };
   };
+}
+
+const hidden = "[redacted]";
+
+function toShown(value: unknown): ShownSetting["value"] {
+  if (value === undefined) return null;
+  if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") return value;
+  return Array.isArray(value) ? value.map(String) : hidden;
+}
+
+/**
+ * A URL without what it lets in with: its password, its user unless it is a database's, and the values of its query, where either may
+ * stand. The account ends at the last @ before the path, as URLs are read.
+ */
+function hideSecrets(value: string): string {
+  return value
+    .replace(/^(postgres(?:ql)?:\/\/[^/:@]*:)[^/]*(?=@)/i, `$1${hidden}`)
+    .replace(/^((?!postgres)[a-z][a-z0-9+.-]*:\/\/)[^/]*(?=@)/i, `$1${hidden}`)
+    .replaceAll(/([?&#](?:[^=&#]*=)?)[^&#]*/g, `$1${hidden}`);
 }
 
 function readText(env: Environment, name: string): string | undefined {

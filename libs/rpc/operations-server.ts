@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 
 import { bind } from "./bind.ts";
+import type { OperatorPages } from "./operator-pages.ts";
 
 export interface OperationsOptions {
   readonly host: string;
@@ -14,6 +15,8 @@ export interface OperationsOptions {
   readonly isReady: () => boolean;
   /** In Prometheus' text format; `undefined` where nothing is measured. Has a time limit of its own. */
   readonly metrics: () => Promise<string | undefined>;
+  /** Pages with more to tell, which ask for a token. */
+  readonly operatorPages?: OperatorPages;
 }
 
 export interface OperationsServer extends AsyncDisposable {
@@ -33,7 +36,7 @@ const requestMs = 5_000;
 
 /** Tells whoever operates the service how it is, over HTTP/1.1 beside the RPCs. Throws `PortTakenError`. */
 export async function listenForOperations(options: OperationsOptions): Promise<OperationsServer> {
-  const { version, commit, isStarted, isReady, metrics } = options;
+  const { version, commit, isStarted, isReady, metrics, operatorPages } = options;
   const pages: Pages = {
     "/livez": () => verdict(true),
     "/readyz": () => verdict(isReady()),
@@ -49,7 +52,10 @@ export async function listenForOperations(options: OperationsOptions): Promise<O
       keepAliveTimeout: requestMs,
       connectionsCheckingInterval: requestMs / 5,
     },
-    (request, response) => void answer(pages, request).then((page) => send(response, page)),
+    (request, response) => {
+      if (operatorPages?.(request, response)) return;
+      void answer(pages, request).then((page) => send(response, page));
+    },
   );
   server.maxConnections = connectionsMax;
   // Bytes that come to nothing, a connection that is never used: closed for want of a request.
@@ -69,10 +75,10 @@ export async function listenForOperations(options: OperationsOptions): Promise<O
 type Pages = Readonly<Record<string, () => Page | Promise<Page>>>;
 
 async function answer(pages: Pages, { method, url }: IncomingMessage): Promise<Page> {
-  if (method !== "GET" && method !== "HEAD") return text(405, "method not allowed");
   const path = url?.split("?", 1)[0] ?? "";
   const page = pages[path];
   if (page === undefined) return text(404, "not found");
+  if (method !== "GET" && method !== "HEAD") return text(405, "method not allowed");
   try {
     return await page();
   } catch {

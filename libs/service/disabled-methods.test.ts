@@ -18,7 +18,12 @@ test.each([
     ["grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch"],
   ],
 ])("%j switches off just %j", (value, names) => {
-  expect(read(value)).toEqual({ value: names });
+  expect(read(value).value).toEqual(names);
+});
+
+test("what is switched off is shown as it was written", () => {
+  const shown = { name: "CASEFLOW_DISABLED_METHODS", value: ["Watch", "Check"], isDefault: false };
+  expect(read("Watch, Check")).toMatchObject({ shown: [shown] });
 });
 
 test.each(["Nonsense", "check", "Health/Check", "grpc.health.v1.Health/*", "Check Watch"])(

@@ -14,11 +14,12 @@ export function disabledMethods(services: readonly DescService[]): Setting<reado
   const known = names.flatMap(({ name, whole }) => [whole, name]);
   const read = list<readonly string[]>("CASEFLOW_DISABLED_METHODS", { of: known, fallback: [] });
   return (env) => {
-    const { value: given, fault } = read(env);
-    if (fault !== undefined) return { fault };
+    const found = read(env);
+    if (found.fault !== undefined) return found;
+    const { value: given } = found;
     const isGiven = ({ name, whole }: (typeof names)[number]) =>
       given.includes(name) || given.includes(whole);
-    return { value: names.filter(isGiven).map(({ whole }) => whole) };
+    return { ...found, value: names.filter(isGiven).map(({ whole }) => whole) };
   };
 }
 

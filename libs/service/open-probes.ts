@@ -1,5 +1,6 @@
 import type { DescService } from "@bufbuild/protobuf";
 import { createHealth, type Health } from "#libs/rpc/health.ts";
+import type { OperatorPages } from "#libs/rpc/operator-pages.ts";
 import { listenForOperations } from "#libs/rpc/operations-server.ts";
 import { renderMetrics } from "#libs/telemetry/metrics.ts";
 import { watchReadiness } from "./readiness-gauge.ts";
@@ -20,6 +21,8 @@ export interface Probes extends AsyncDisposable {
   readonly metricsUrl: string;
   /** Starting has come to its end; dependencies have no say in that. */
   started(): void;
+  /** Has the metrics port give these pages from now on. */
+  showOperators(pages: OperatorPages): void;
 }
 
 /**
@@ -29,6 +32,7 @@ export interface Probes extends AsyncDisposable {
 export async function openProbes({ host, metricsPort, release, services }: ProbesOptions): Promise<Probes> {
   const health = createHealth(services.map(({ typeName }) => typeName));
   let isStarted = false;
+  let operatorPages: OperatorPages | undefined;
   const operations = await listenForOperations({
     ...release,
     host,
@@ -36,6 +40,7 @@ export async function openProbes({ host, metricsPort, release, services }: Probe
     isStarted: () => isStarted,
     isReady: () => health.isServing(),
     metrics: renderMetrics,
+    operatorPages: (request, response) => operatorPages?.(request, response) ?? false,
   });
   const gauge = watchReadiness(() => health.isServing());
   return {
@@ -43,6 +48,9 @@ export async function openProbes({ host, metricsPort, release, services }: Probe
     metricsUrl: operations.url,
     started: () => {
       isStarted = true;
+    },
+    showOperators: (pages) => {
+      operatorPages = pages;
     },
     async [Symbol.asyncDispose]() {
       gauge[Symbol.dispose]();

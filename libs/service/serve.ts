@@ -8,12 +8,14 @@ import {
 } from "@bufbuild/protobuf";
 import { Code, type ConnectRouter } from "@connectrpc/connect";
 import { createValidateInterceptor } from "@connectrpc/validate";
+import type { ShownSetting } from "#libs/config/setting.ts";
 import { authz } from "#libs/gen/caseflow/options/v1/authz_pb.ts";
 import type { MethodAuthz } from "#libs/rpc/authenticate.ts";
 import { noteMessages, type CallNotes } from "#libs/rpc/call-notes.ts";
 import { createCallChain } from "#libs/rpc/call-chain.ts";
 import { listen } from "#libs/rpc/listen.ts";
 import { monitorHealth } from "#libs/rpc/monitor-health.ts";
+import { createOperatorPages } from "#libs/rpc/operator-pages.ts";
 import { reflectionRoutes } from "#libs/rpc/reflection.ts";
 import { createRequestMetrics } from "#libs/rpc/request-metrics.ts";
 import { createTokenVerifier } from "#libs/rpc/verify-token.ts";
@@ -60,6 +62,10 @@ export interface ServeOptions<R extends string> {
   readonly databaseUrl: string;
   /** Methods that are refused, `package.Service/Method`. */
   readonly disabledMethods: readonly string[];
+  /** What operators are shown. */
+  readonly settings: readonly ShownSetting[];
+  /** Whose operators may take profiles and heap snapshots; `undefined`: nobody may. */
+  readonly debugTenant: string | undefined;
   readonly log: Log;
   readonly readMaxBytes: number;
   readonly writeMaxBytes: number;
@@ -70,6 +76,7 @@ export interface Serving extends AsyncDisposable {
 }
 
 const errorDomain = "caseflow";
+const operatorRole = "operator";
 const probeEveryMs = 1_000;
 const probeTimeoutMs = 1_500;
 /** A database that restarts, or is slow for a moment, takes no replica out of the balance; all of them share it. */
@@ -141,6 +148,16 @@ export async function serve<R extends string>(options: ServeOptions<R>): Promise
       readMaxBytes: options.readMaxBytes,
       writeMaxBytes: options.writeMaxBytes,
       onFailure: (error) => log.warn({ err: error }, "connection failed"),
+    }),
+  );
+  probes.showOperators(
+    createOperatorPages({
+      verifier,
+      role: operatorRole,
+      settings: options.settings,
+      debugTenant: options.debugTenant,
+      onAccess: (access) => log.warn(access, "an operator's page was asked for"),
+      onAuthFailure: measure.authFailure,
     }),
   );
   const monitor = opened.use(

@@ -1,9 +1,10 @@
-import { readSettings, together, type Environment } from "#libs/config/read-settings.ts";
+import { readShownSettings, together, type Environment } from "#libs/config/read-settings.ts";
 import {
   oneOf,
   port,
   postgresUrl,
   type Setting,
+  type ShownSetting,
   text,
   url,
   urlOrPath,
@@ -53,11 +54,15 @@ export interface Config {
   /** How long calls under way may still take after that; in milliseconds. */
   readonly drainMs: number;
   readonly logLevel: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
+  /** Whose operators may take profiles and heap snapshots, which hold every tenant's data; `undefined`: nobody may. */
+  readonly debugTenant: string | undefined;
+  /** What operators are shown of all of these. */
+  readonly settings: readonly ShownSetting[];
 }
 
 /** Reads the settings of the audit service. Throws one `ConfigError` with every fault. */
 export function readConfig(env: Environment): Config {
-  return readSettings<Config>(env, {
+  return readShownSettings<Omit<Config, "settings">>(env, {
     host: text("CASEFLOW_BIND", { fallback: "127.0.0.1" }),
     port: port("AUDIT_PORT", { fallback: 7081 }),
     metricsPort: port("AUDIT_METRICS_PORT", { fallback: 7091 }),
@@ -75,6 +80,7 @@ export function readConfig(env: Environment): Config {
     logLevel: oneOf("LOG_LEVEL", ["trace", "debug", "info", "warn", "error", "fatal", "silent"], {
       fallback: "info",
     }),
+    debugTenant: text("CASEFLOW_DEBUG_TENANT", { pattern: /^[a-z0-9][a-z0-9-]{0,62}$/, fallback: undefined }),
   });
 }
 

@@ -1,10 +1,12 @@
-import { readSettings, together, type Environment } from "#libs/config/read-settings.ts";
+import { readSettings, readShownSettings, together, type Environment } from "#libs/config/read-settings.ts";
 import {
   flag,
+  type Found,
   oneOf,
   port,
   postgresUrl,
   type Setting,
+  type ShownSetting,
   text,
   urls,
   urlOrPath,
@@ -54,6 +56,10 @@ export interface Config {
   readonly announceMs: number;
   /** How long calls under way may still take after that; in milliseconds. */
   readonly drainMs: number;
+  /** Whose operators may take profiles and heap snapshots, which hold every tenant's data; `undefined`: nobody may. */
+  readonly debugTenant: string | undefined;
+  /** What operators are shown of all of these. */
+  readonly settings: readonly ShownSetting[];
 }
 
 const http = { protocols: ["http:", "https:"] };
@@ -75,7 +81,7 @@ const relaySettings = {
 
 /** Reads the settings of the case service. Throws one `ConfigError` with every fault. */
 export function readConfig(env: Environment): Config {
-  return readSettings<Config>(env, {
+  return readShownSettings<Omit<Config, "settings">>(env, {
     host: text("CASEFLOW_BIND", { fallback: "127.0.0.1" }),
     port: port("CASE_PORT", { fallback: 7080 }),
     metricsPort: port("CASE_METRICS_PORT", { fallback: 7090 }),
@@ -91,6 +97,7 @@ export function readConfig(env: Environment): Config {
     logLevel,
     announceMs: wholeNumber("CASEFLOW_ANNOUNCE_MS", { min: 0, max: 60_000, fallback: 0 }),
     drainMs: wholeNumber("CASEFLOW_DRAIN_MS", { min: 0, max: 600_000, fallback: 10_000 }),
+    debugTenant: text("CASEFLOW_DEBUG_TENANT", { pattern: /^[a-z0-9][a-z0-9-]{0,62}$/, fallback: undefined }),
   });
 }
 
@@ -109,5 +116,9 @@ export function readRelayConfig(env: Environment): LoneRelayConfig {
 const relayUnlessOff: Setting<RelayConfig | undefined> = (env) => {
   const where = oneOf("RELAY", ["in-process", "off"], { fallback: "in-process" })(env);
   if (where.fault !== undefined) return { fault: where.fault };
-  return where.value === "off" ? { value: undefined } : together<RelayConfig>(relaySettings)(env);
+  const relay: Found<RelayConfig | undefined> =
+    where.value === "off" ? { value: undefined } : together<RelayConfig>(relaySettings)(env);
+  return relay.fault === undefined
+    ? { ...relay, shown: [...(where.shown ?? []), ...(relay.shown ?? [])] }
+    : relay;
 };

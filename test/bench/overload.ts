@@ -164,6 +164,8 @@ function startSlowService({ jwks }: Stack, databaseUrl: string): ReturnType<type
       rates: unlimited,
       disabledMethods: [],
       announceMs: 0,
+      debugTenant: undefined,
+      settings: [],
       drainMs: 5_000,
       logLevel: "silent",
     },

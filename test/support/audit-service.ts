@@ -67,6 +67,8 @@ export async function startAuditService(
         disabledMethods: [],
         announceMs: 0,
         drainMs: 5_000,
+        debugTenant: undefined,
+        settings: [],
         logLevel: "info",
         ...options.config,
       },

@@ -102,6 +102,8 @@ export async function startCaseService(
         disabledMethods: [],
         announceMs: 0,
         drainMs: 5_000,
+        debugTenant: undefined,
+        settings: [],
         logLevel: "silent",
         ...config,
       },
