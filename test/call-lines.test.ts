@@ -80,6 +80,14 @@ test("a call of the case service is one line with whose it was, what it was abou
   const write = { ...always, method: `${cases}/CreateCase`, writeRequestId: requestId, code: "ok" };
   expect(created).toEqual(write);
   expect(replayed).toEqual({ ...write, replayed: true });
+  const replay = await receiver.waitForSpan(({ spanId }) => spanId === replayed?.["span_id"]);
+  expect(replay.attributes).toMatchObject({
+    "caseflow.replayed": true,
+    "caseflow.case_id": caseId,
+    "caseflow.correlation_id": correlationId,
+    "caseflow.request_id": replayed?.["requestId"],
+    "caseflow.write_request_id": requestId,
+  });
   expect(refused).toMatchObject({ caseId, code: "aborted", reason: "VERSION_MISMATCH" });
   expect(read).toEqual({ ...always, method: `${cases}/GetCase`, code: "ok" });
   expect(new Set([created, replayed, refused, read].map((line) => line?.["requestId"])).size).toBe(4);

@@ -68,28 +68,34 @@ async function tell(
   return { points: Array.from(counts, (point) => point.join(" ")).toSorted(), events: spanEvents };
 }
 
-test("attempts and retries are counted, and the retries stand on the span of their one call", async () => {
+test("attempts and retries are counted, and stand on the span of their one call", async () => {
   const { points, events } = await tell([unavailable, unavailable, "answer"], { retry });
   expect(points).toEqual([
     "attempts GetCase Unavailable 2",
     "attempts GetCase ok 1",
     "retries GetCase Unavailable 2",
   ]);
-  expect(events).toEqual(["retry 2 0 Unavailable", "retry 3 0 Unavailable"]);
+  expect(events).toEqual([
+    "attempt Unavailable",
+    "retry 2 0 Unavailable",
+    "attempt Unavailable",
+    "retry 3 0 Unavailable",
+    "attempt ok",
+  ]);
   expect(spansEnded).toBe(1);
 });
 
 test("a retry that the budget does not pay is told", async () => {
   const { points, events } = await tell([unavailable], { retry, retryBudget: { share: 0, burst: 0 } });
   expect(points).toContain("refusals GetCase retry_budget 1");
-  expect(events).toEqual(["refused retry_budget"]);
+  expect(events).toEqual(["attempt Unavailable", "refused retry_budget"]);
 });
 
 test("a breaker that opens, and what it refuses, are told", async () => {
   const { points, events } = await tell([unavailable], { retry: "off", breaker: { countMin: 2 } }, 3);
   expect(points).toContain("breaker.changes GetCase open 1");
   expect(points).toContain("refusals GetCase breaker 1");
-  expect(events).toEqual(["breaker open", "refused breaker"]);
+  expect(events).toEqual(["attempt Unavailable", "breaker open", "attempt Unavailable", "refused breaker"]);
 });
 
 test("a call that comes too late is told", async () => {

@@ -49,6 +49,7 @@ export function createCallEvents(target: string): CallEvents {
       const outcome = code === "ok" ? code : codeName(code);
       recordDuration(durationMs, { dependency: target, outcome });
       attempts.add(1, { target, method, code: nameOf(code) });
+      tell("attempt", { code: nameOf(code) });
     },
     retry(method, attempt, waitMs, code) {
       retries.add(1, { target, method, code: nameOf(code) });

@@ -1,10 +1,20 @@
 import { Code, ConnectError, type StreamRequest, type UnaryRequest } from "@connectrpc/connect";
-import { type Context, context, type Span, type SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
+import {
+  type Attributes,
+  type Context,
+  context,
+  type Span,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+} from "@opentelemetry/api";
 import {
   ATTR_ERROR_TYPE,
   ATTR_RPC_METHOD,
   ATTR_RPC_STATUS_CODE,
   ATTR_RPC_SYSTEM_NAME,
+  ATTR_SERVER_ADDRESS,
+  ATTR_SERVER_PORT,
   RPC_SYSTEM_NAME_VALUE_GRPC,
 } from "@opentelemetry/semantic-conventions";
 
@@ -31,6 +41,7 @@ export function startRpcSpan(
   const attributes = {
     [ATTR_RPC_SYSTEM_NAME]: isGrpc ? RPC_SYSTEM_NAME_VALUE_GRPC : connectSystem,
     [ATTR_RPC_METHOD]: method,
+    ...(kind === SpanKind.CLIENT && addressOf(request.url)),
   };
   const span = tracer.startSpan(method, { kind, attributes }, parent);
   return {
@@ -41,6 +52,11 @@ export function startRpcSpan(
       span.end();
     },
   };
+}
+
+function addressOf(url: string): Attributes {
+  const { hostname, port } = new URL(url);
+  return { [ATTR_SERVER_ADDRESS]: hostname, ...(port !== "" && { [ATTR_SERVER_PORT]: Number(port) }) };
 }
 
 /** Lets a stream's every step run inside the span, which ends with the stream, however it ends. */

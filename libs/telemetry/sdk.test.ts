@@ -55,6 +55,19 @@ test.each([
   expect([...new Set(packages)].toSorted()).toEqual(["api", "semantic-conventions"]);
 });
 
+test("a sampler that is set decides, and what it leaves out is told on as not sampled", async () => {
+  await using receiver = await startOtlpReceiver();
+
+  const { traceparent } = await runProgram({
+    ...receiver.env,
+    OTEL_TRACES_SAMPLER: "parentbased_always_off",
+  });
+  await runProgram({ ...receiver.env, OTEL_SERVICE_NAME: "sampled" });
+
+  expect(traceparent).toMatch(/-00$/);
+  expect(receiver.spans().map(({ service }) => service)).toEqual(["sampled"]);
+});
+
 test("when tracing is on, the SDK is among what is loaded", async () => {
   await using receiver = await startOtlpReceiver();
 

@@ -10,6 +10,7 @@ import {
   SpanKind,
   SpanStatusCode,
   trace,
+  TraceFlags,
 } from "@opentelemetry/api";
 import { ATTR_ERROR_TYPE } from "@opentelemetry/semantic-conventions";
 
@@ -29,6 +30,11 @@ export function contextOf(traceparent: string): Context {
   return spanContext ? trace.setSpanContext(ROOT_CONTEXT, spanContext) : ROOT_CONTEXT;
 }
 
+/** Whether the span that `traceparent` names is recorded; false when it is not a traceparent. */
+export function isSampled(traceparent: string): boolean {
+  return ((readTraceparent(traceparent)?.traceFlags ?? 0) & TraceFlags.SAMPLED) !== 0;
+}
+
 export interface SpanOptions {
   /** The parent's traceparent. Absent: the active span. Not a traceparent: the span starts a trace of its own. */
   readonly parent?: string;
@@ -40,13 +46,7 @@ export interface SpanOptions {
 
 /** Runs `fn` inside a new span, which ends with it. A failure marks the span and is thrown on. */
 export function withSpan<T>(name: string, options: SpanOptions, fn: (span: Span) => Promise<T>): Promise<T> {
-  const parent = options.parent === undefined ? context.active() : contextOf(options.parent);
-  const settings = {
-    kind: options.kind ?? SpanKind.INTERNAL,
-    attributes: options.attributes ?? {},
-    links: (options.links ?? []).flatMap(toLink),
-  };
-  return tracer.startActiveSpan(name, settings, parent, async (span) => {
+  return tracer.startActiveSpan(name, toSettings(options), parentOf(options), async (span) => {
     try {
       return await fn(span);
     } catch (error) {
@@ -57,6 +57,19 @@ export function withSpan<T>(name: string, options: SpanOptions, fn: (span: Span)
       span.end();
     }
   });
+}
+
+/** Adds a span about what is over: it lasted from `startedAt` until now. */
+export function recordSpan(name: string, startedAt: Date, options: SpanOptions): void {
+  tracer.startSpan(name, { ...toSettings(options), startTime: startedAt }, parentOf(options)).end();
+}
+
+function parentOf({ parent }: SpanOptions): Context {
+  return parent === undefined ? context.active() : contextOf(parent);
+}
+
+function toSettings({ kind = SpanKind.INTERNAL, attributes = {}, links = [] }: SpanOptions) {
+  return { kind, attributes, links: links.flatMap(toLink) };
 }
 
 function toLink(traceparent: string): Link[] {

@@ -2,7 +2,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import type { AuditClient } from "#libs/client/audit-client.ts";
 import { DeliveryOutcome, type EventOutcome } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { ErrorInfoSchema } from "#libs/gen/google/rpc/error_details_pb.ts";
-import { currentTraceparent, withSpan } from "#libs/telemetry/trace-context.ts";
+import { currentTraceparent, isSampled, recordSpan, withSpan } from "#libs/telemetry/trace-context.ts";
 import { millisecondsOf } from "../domain/event-time.ts";
 import { createDeliveryMetrics, type DeliveryMetrics } from "../relay/delivery-metrics.ts";
 import { DeliveryError, type Outcome, type RecordEvents } from "../relay/deliver.ts";
@@ -13,19 +13,23 @@ const deliveryTimeoutMs = 10_000;
 
 /**
  * Delivers through the audit service's typed client. A batch is a trace of its own, linked to the traces of its events; in
- * each of those a span stands for the delivery, linked to the batch. Counts what becomes of it.
+ * each of those one span stands for the wait in the outbox and one for the delivery, linked to the batch. What was not sampled when it was
+ * written is not recorded here either, nor is a batch of nothing else. Counts what becomes of it.
  */
 export function createRecordEvents(client: Pick<AuditClient, "recordEvents">, now: () => Date): RecordEvents {
   const metrics = createDeliveryMetrics();
   return (events) => {
-    const traced = events.filter(({ traceparent }) => traceparent !== "");
-    const links = traced.map(({ traceparent }) => traceparent);
+    const sampled = events.filter(({ traceparent }) => isSampled(traceparent));
+    const links = sampled.map(({ traceparent }) => traceparent);
     const attributes = { "messaging.batch.message_count": events.length };
-    return withSpan("relay batch", { parent: "", links, attributes }, async () => {
+    // Part of a trace that is not recorded, it is not recorded itself.
+    const unsampled = events.find(({ traceparent }) => traceparent !== "")?.traceparent;
+    const parent = sampled.length > 0 ? "" : (unsampled ?? "");
+    return withSpan("relay batch", { parent, links, attributes }, async () => {
       const delivery = measured(metrics, now, events, deliver(client, events));
       const batch = currentTraceparent();
       const spans =
-        batch === undefined ? [] : traced.map((event) => tellTrace(event, batch, events, delivery));
+        batch === undefined ? [] : sampled.map((event) => tellTrace(event, batch, events, delivery));
       await Promise.allSettled(spans);
       return delivery;
     });
@@ -38,7 +42,9 @@ function tellTrace(
   events: readonly PendingEvent[],
   delivery: Promise<readonly Outcome[]>,
 ): Promise<void> {
-  return withSpan("deliver event", { parent: event.traceparent, links: [batch] }, async (span) => {
+  const parent = event.traceparent;
+  recordSpan("wait in outbox", new Date(millisecondsOf(event.eventId)), { parent });
+  return withSpan("deliver event", { parent, links: [batch] }, async (span) => {
     const outcome = (await delivery)[events.indexOf(event)];
     span.setAttribute("caseflow.delivery.outcome", outcome?.kind ?? "none");
   });
