@@ -1,48 +1,16 @@
-import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { createCaseClient } from "#libs/client/case-client.ts";
 import { startOtlpReceiver, type ReceivedSpan } from "./support/otlp-receiver.ts";
-import { processEnv } from "./support/process-env.ts";
 import { startProcessPair } from "./support/process-pair.ts";
+import { openCaseInSpan } from "./support/traced-caller.ts";
 import { bareLimits } from "./support/bare-limits.ts";
 import { content } from "./support/case-service.ts";
-
-const run = promisify(execFile);
-
-/** A consumer: calls from inside a span of its own, with the typed client. */
-const caller = `
-  import { randomUUID } from "node:crypto";
-  import { createCaseClient } from "#libs/client/case-client.ts";
-  import { shutdownTelemetry } from "#libs/telemetry/sdk.ts";
-  import { withSpan } from "#libs/telemetry/trace-context.ts";
-  const client = createCaseClient({ url: process.env.URL, token: process.env.TOKEN });
-  await withSpan("open a case", {}, () =>
-    client.createCase({ requestId: randomUUID(), caseType: "permit", content: { title: "t" } }));
-  await client[Symbol.asyncDispose]();
-  await shutdownTelemetry(2_000);
-  process.exit();
-`;
 
 test("one trace leads from the caller through RPC and SQL over the relay to the audit service's append", async () => {
   await using receiver = await startOtlpReceiver();
   await using pair = await startProcessPair(receiver.env);
-  const token = await pair.issuer.token({ tenant: "acme", sub: "caseworker", roles: ["caseworker"] });
-
-  await run(
-    process.execPath,
-    ["--import", "./libs/telemetry/register.ts", "--input-type=module", "--eval", caller],
-    {
-      env: {
-        ...processEnv,
-        ...receiver.env,
-        OTEL_SERVICE_NAME: "caller",
-        URL: pair.cases.url,
-        TOKEN: token,
-      },
-    },
-  );
+  await openCaseInSpan(pair, receiver.env);
 
   const append = await receiver.waitForSpan(
     (span) => span.service === "audit" && span.name === "append event",

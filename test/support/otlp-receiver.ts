@@ -142,7 +142,8 @@ interface KeyValue {
 const kinds = ["unspecified", "internal", "server", "client", "producer", "consumer"] as const;
 const statusError = 2;
 
-function readSpans(request: TraceRequest): ReceivedSpan[] {
+/** Of a request to take spans, or of a trace as OTLP has it. */
+export function readSpans(request: TraceRequest): ReceivedSpan[] {
   return (request.resourceSpans ?? []).flatMap(({ resource, scopeSpans }) => {
     const service = readAttributes(resource?.attributes)["service.name"];
     return (scopeSpans ?? []).flatMap((scope) =>
