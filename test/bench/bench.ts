@@ -1,5 +1,6 @@
 import { benchBudgets } from "./budgets.ts";
 import { benchLog } from "./log.ts";
+import { benchMetrics } from "./metrics.ts";
 import { benchOverload } from "./overload.ts";
 
 /* `npm run bench`: one file a benchmark. Exit 0 when every bar passes, 1 when one does not, 2 when it was not understood. */
@@ -13,6 +14,10 @@ interface Benchmark {
 const benchmarks: Readonly<Record<string, Benchmark>> = {
   budgets: { about: "p95 of create, submit, get and health at 200 calls a second", run: benchBudgets },
   log: { about: "a million events appended, queried, exported and verified", run: benchLog },
+  metrics: {
+    about: "throughput with metrics against without, also while they are asked for",
+    run: benchMetrics,
+  },
   overload: {
     about: "goodput in and after an overload, with and without the retry budget",
     run: benchOverload,
