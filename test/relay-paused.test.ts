@@ -30,46 +30,50 @@ test.each(["1", "true", "TRUE"])(
   },
 );
 
-test("a paused relay, in process or alone, holds no lane and delivers nothing; writes go on, and it all arrives in order later", async () => {
-  await using pair = await startProcessPair({ RELAY_PAUSED: "true" });
-  const { caseDatabase, audit, issuer } = pair;
-  const env = {
-    CASE_RELAY_DATABASE_URL: caseDatabase.relayUrl,
-    AUDIT_URL: audit.url,
-    AUDIT_TOKEN_FILE: await writeRelayToken(issuer),
-  };
-  const main = "services/case/relay/main.ts";
-  await using alone = await startServiceProcess(main, { ...env, RELAY_PAUSED: "true" });
-  await using clients = new AsyncDisposableStack();
-  const as = async (person: PersonName) => {
-    const token = await issuer.token({ tenant, sub: person, roles: people[person] });
-    return clients.use(createCaseClient({ url: pair.cases.url, token }));
-  };
-  for (let made = 0; made < 3; made++) await openCase({ as }, "closed");
+test(
+  "a paused relay, in process or alone, holds no lane and delivers nothing; writes go on, and it all arrives in order later",
+  { timeout: 120_000 },
+  async () => {
+    await using pair = await startProcessPair({ RELAY_PAUSED: "true" });
+    const { caseDatabase, audit, issuer } = pair;
+    const env = {
+      CASE_RELAY_DATABASE_URL: caseDatabase.relayUrl,
+      AUDIT_URL: audit.url,
+      AUDIT_TOKEN_FILE: await writeRelayToken(issuer),
+    };
+    const main = "services/case/relay/main.ts";
+    await using alone = await startServiceProcess(main, { ...env, RELAY_PAUSED: "true" });
+    await using clients = new AsyncDisposableStack();
+    const as = async (person: PersonName) => {
+      const token = await issuer.token({ tenant, sub: person, roles: people[person] });
+      return clients.use(createCaseClient({ url: pair.cases.url, token }));
+    };
+    for (let made = 0; made < 3; made++) await openCase({ as }, "closed");
 
-  const pending = async () => (await scrape(pair.cases.metricsUrl)).sum("outbox_pending");
-  await expect.poll(pending).toBe(18);
-  await using superuser = await openSuperuser(caseDatabase.superuserUrl);
-  const held = await superuser.query(
-    `SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'caseflow-relay-locks'
+    const pending = async () => (await scrape(pair.cases.metricsUrl)).sum("outbox_pending");
+    await expect.poll(pending).toBe(18);
+    await using superuser = await openSuperuser(caseDatabase.superuserUrl);
+    const held = await superuser.query(
+      `SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'caseflow-relay-locks'
       UNION ALL
      SELECT FROM pg_locks JOIN pg_database d ON d.oid = database WHERE locktype = 'advisory' AND datname = current_database()`,
-  );
-  expect(held.rowCount).toBe(0);
-  expect(await listAllEvents(audit.url, issuer)).toEqual([]);
-  for (const { lines } of [pair.cases, alone]) {
-    expect(lines.filter((line) => line.includes("the relay is paused"))).toHaveLength(1);
-  }
+    );
+    expect(held.rowCount).toBe(0);
+    expect(await listAllEvents(audit.url, issuer)).toEqual([]);
+    for (const { lines } of [pair.cases, alone]) {
+      expect(lines.filter((line) => line.includes("the relay is paused"))).toHaveLength(1);
+    }
 
-  expect(await alone.end("SIGTERM")).toBe(0);
-  await using _delivering = await startServiceProcess(main, env);
-  await untilDelivered(caseDatabase);
-  const events = await listAllEvents(audit.url, issuer);
-  for (const [subject, ofCase] of Map.groupBy(events, ({ event }) => event!.subject)) {
-    expect(
-      ofCase.map(({ event }) => event!.subjectSequence),
-      subject,
-    ).toEqual([1n, 2n, 3n, 4n, 5n, 6n]);
-  }
-  expect(events).toHaveLength(18);
-});
+    expect(await alone.end("SIGTERM")).toBe(0);
+    await using _delivering = await startServiceProcess(main, env);
+    await untilDelivered(caseDatabase);
+    const events = await listAllEvents(audit.url, issuer);
+    for (const [subject, ofCase] of Map.groupBy(events, ({ event }) => event!.subject)) {
+      expect(
+        ofCase.map(({ event }) => event!.subjectSequence),
+        subject,
+      ).toEqual([1n, 2n, 3n, 4n, 5n, 6n]);
+    }
+    expect(events).toHaveLength(18);
+  },
+);

@@ -37,6 +37,8 @@ const tenantsMax = 10_000;
 const sweepEveryMs = 60_000;
 const sweepTimeoutMs = 5_000;
 const drainMs = 500;
+/** A connection that opens too late for the call that asked for it is there for the next one. */
+const connectMs = 1_000;
 
 export interface PostgresBucketsOptions {
   /** As the service's role. */
@@ -61,7 +63,7 @@ export function openPostgresBuckets(options: PostgresBucketsOptions): PostgresBu
     url: databaseUrl,
     max: storeConnectionsMax,
     applicationName: "caseflow-limits",
-    connectTimeoutMs: 1_000,
+    connectTimeoutMs: Math.max(connectMs, timeoutMs),
     drainMs,
     onError: () => {}, // The next call tells.
   });

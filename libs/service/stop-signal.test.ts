@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import { within } from "#libs/rpc/serve-for-test.ts";
 
 const listens = `
-  const { stopSignal } = await import("#libs/service/stop-signal.ts");
+  const { stopSignal } = await import(process.env.MODULE);
   const first = stopSignal();
   setInterval(() => {}, 1_000);
   console.log("up");
@@ -16,7 +16,8 @@ const hasNotBegun = `console.log("up"); setInterval(() => {}, 1_000);`;
 /** Runs a program as services are run; each of its lines is answered with the next signal. Returns the lines and how it ended. */
 async function run(program: string, signals: readonly NodeJS.Signals[]) {
   const args = ["--import", "./libs/telemetry/register.ts", "--input-type=module", "--eval", program];
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+  const env = { MODULE: new URL("./stop-signal.ts", import.meta.url).href };
+  const child = spawn(process.execPath, args, { env, stdio: ["ignore", "pipe", "inherit"] });
   const ended = once(child, "close");
   const left = [...signals];
   const lines: string[] = [];

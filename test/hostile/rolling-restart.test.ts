@@ -38,7 +38,7 @@ afterAll(() => stack.disposeAsync());
 
 const workers = 4;
 const isCampaign = killStride() === 1;
-const rounds = isCampaign ? 25 : 1;
+const rounds = isCampaign ? 10 : 1;
 const hourSeconds = 3_600;
 /** Enough for a machine with little to spare. */
 const timeout = isCampaign ? 1_200_000 : 240_000;

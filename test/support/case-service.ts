@@ -155,7 +155,7 @@ export async function startCaseService(
   };
 }
 
-/** The token of the relay, in a file as the service wants it. */
+/** The token of the relay, in a file as the service wants it; it outlives any campaign. */
 export async function writeRelayToken(issuer: Issuer): Promise<string> {
   const path = join(tmpdir(), `caseflow-relay-token-${randomUUID()}`);
   const token = await issuer.token({
@@ -163,6 +163,7 @@ export async function writeRelayToken(issuer: Issuer): Promise<string> {
     kind: "service",
     roles: ["event_source"],
     sources: ["caseflow/case"],
+    expiresInSeconds: 86_400,
   });
   await writeFile(path, token, { mode: 0o600 });
   return path;
