@@ -148,6 +148,7 @@ test.each(Object.entries(brownouts))(
       call,
       said: await answerWithin(call, undefined, ceilingMs),
     }));
+    await Promise.race(caught); // By now others are under way in the database.
     {
       await using _brownout = await begin(scene);
       const all = Object.values(make).flatMap((one) => times(30, one));
