@@ -1,4 +1,6 @@
+import { benchBrownout } from "./brownout.ts";
 import { benchBudgets } from "./budgets.ts";
+import { benchFlood } from "./flood.ts";
 import { benchLog } from "./log.ts";
 import { benchMetrics } from "./metrics.ts";
 import { benchOverload } from "./overload.ts";
@@ -12,7 +14,12 @@ interface Benchmark {
 }
 
 const benchmarks: Readonly<Record<string, Benchmark>> = {
+  brownout: {
+    about: "a frozen database: until all calls are answered, until it goes on, and memory",
+    run: benchBrownout,
+  },
   budgets: { about: "p95 of create, submit, get and health at 200 calls a second", run: benchBudgets },
+  flood: { about: "what one tenant's flood does to the p95 of another's calls", run: benchFlood },
   log: { about: "a million events appended, queried, exported and verified", run: benchLog },
   metrics: {
     about: "throughput with metrics against without, also while they are asked for",

@@ -1,19 +1,14 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, writeFile } from "node:fs/promises";
 import { setTimeout as pause } from "node:timers/promises";
-import { pathToFileURL } from "node:url";
 import { createCaseClient } from "#libs/client/case-client.ts";
 import type { ClientOptions } from "#libs/client/client-options.ts";
 import type { Stack } from "#libs/client/stack.ts";
-import { defaultIssuerNames } from "#libs/local-issuer/local-issuer.ts";
-import { defaultRates, type RateLimits } from "#libs/service/limit-settings.ts";
-import { createLog } from "#libs/telemetry/log.ts";
-import { start } from "#services/case/main.ts";
 import { watchCounters } from "../support/count-metrics.ts";
 import { openBenchStack } from "./bench-stack.ts";
 import { plotOverTime, type Line } from "./plot-over-time.ts";
 import { reportBars } from "./report.ts";
-import { openSlowLink } from "./slow-link.ts";
+import { startSlowService } from "./slow-service.ts";
 
 /**
  * The database is 20 ms away and there are four connections to it: the service can answer 200 reads a second, and
@@ -92,8 +87,7 @@ async function measure(
   clientLimits: ClientOptions["limits"] & object,
 ): Promise<Run> {
   await using opened = new AsyncDisposableStack();
-  const link = opened.use(await openSlowLink(stack.postgres.caseAppUrl, service.linkMs));
-  const { url } = opened.use(await startSlowService(stack, link.url));
+  const { url } = opened.use(await startSlowService(stack, service));
   const token = stack.tokens.caseworker ?? "";
   const client = opened.use(createCaseClient({ url, token, limits: clientLimits }));
   const { case: draft } = await client.createCase({
@@ -136,42 +130,6 @@ async function measure(
     `${name.padEnd(22)} answered afterwards ${(100 * goodputAtEnd(run)).toFixed(0)}%, attempts a call ${(sum(run.attempts) / sum(run.offered)).toFixed(2)}`,
   );
   return run;
-}
-
-/** What is measured is what the clients do. */
-const unlimited: RateLimits = {
-  ...defaultRates,
-  principalPerSecond: 1_000_000,
-  principalBurst: 1_000_000,
-  tenantPerSecond: 1_000_000,
-  tenantBurst: 1_000_000,
-};
-
-/** The case service in this process, with the database far away. */
-function startSlowService({ jwks }: Stack, databaseUrl: string): ReturnType<typeof start> {
-  return start(
-    {
-      host: "127.0.0.1",
-      port: 0,
-      metricsPort: 0,
-      databaseUrl,
-      poolMax: service.poolMax,
-      replicaCount: 1,
-      jwks: pathToFileURL(jwks),
-      jwtIssuer: defaultIssuerNames.issuer,
-      jwtAudience: defaultIssuerNames.audience,
-      relay: undefined,
-      rates: unlimited,
-      disabledMethods: [],
-      announceMs: 0,
-      debugTenant: undefined,
-      settings: [],
-      drainMs: 5_000,
-      logLevel: "silent",
-    },
-    { version: "0.0.0-bench", commit: "bench" },
-    createLog({ service: "case-bench", version: "bench", commit: "bench", level: "silent" }),
-  );
 }
 
 interface AttemptTally {
