@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { checkConnectionBudget, ConnectionBudgetError } from "#libs/service/connection-budget.ts";
+import { defaultRates } from "#libs/service/limit-settings.ts";
 import { createLog } from "#libs/telemetry/log.ts";
 import { startAuditService } from "./support/audit-service.ts";
 import { startCaseService, writeRelayToken } from "./support/case-service.ts";
@@ -80,7 +81,13 @@ test("through a pooler nothing is counted, since the connections are the pooler'
 });
 
 test("a service whose replicas would want more than there are does not start, and says the numbers and what to change", async () => {
-  const env = { ...verifying(issuer), CASEFLOW_REPLICAS: "9", CASE_POOL_MAX: "50", CASE_PORT: "0" };
+  const env = {
+    ...verifying(issuer),
+    CASEFLOW_REPLICAS: "9",
+    CASE_POOL_MAX: "50",
+    CASE_PORT: "0",
+    CASEFLOW_RATE_STORE: "postgres",
+  };
   const starting = startServiceProcess("services/case/main.ts", {
     ...env,
     CASE_METRICS_PORT: "0",
@@ -89,7 +96,7 @@ test("a service whose replicas would want more than there are does not start, an
     AUDIT_TOKEN_FILE: await writeRelayToken(issuer),
   });
   await expect(starting).rejects.toThrow(
-    /ended with 1:[^]*9 × \(CASE_POOL_MAX 50 \+ the commit feed 1 \+ the relay's pool 6 \+ the relay's locks 1\) = 522, and the server allows 397[^]*CASEFLOW_REPLICAS/,
+    /ended with 1 [^]*9 × \(CASE_POOL_MAX 50 \+ the commit feed 1 \+ the shared limits 4 \+ the relay's pool 6 \+ the relay's locks 1\) = 558, and the server allows 397[^]*CASEFLOW_REPLICAS/,
   );
   const audit = await cloneAuditDatabase();
   stack.use(audit);
@@ -98,9 +105,11 @@ test("a service whose replicas would want more than there are does not start, an
       issuer,
       database: audit,
       signing: true,
-      config: { poolMax: 100, replicaCount: 4 },
+      config: { poolMax: 100, replicaCount: 4, rates: { ...defaultRates, rateStore: "postgres" } },
     }),
-  ).rejects.toThrow("4 × (AUDIT_POOL_MAX 100 + the signer's pool 4) = 416, and the server allows 397");
+  ).rejects.toThrow(
+    "4 × (AUDIT_POOL_MAX 100 + the shared limits 4 + the signer's pool 4) = 432, and the server allows 397",
+  );
   await using fits = await startCaseService({ issuer, database, config: { poolMax: 100, replicaCount: 3 } });
   expect((await fetch(`${fits.metricsUrl}/livez`)).status).toBe(200);
 });

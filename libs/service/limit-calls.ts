@@ -1,11 +1,12 @@
 import { Fault } from "#libs/fault/fault.ts";
 import { createLimiter } from "#libs/limits/limiter.ts";
 import { createMemoryBuckets } from "#libs/limits/memory-buckets.ts";
-import { openPostgresBuckets } from "#libs/limits/postgres-buckets.ts";
+import { openPostgresBuckets, storeConnectionsMax } from "#libs/limits/postgres-buckets.ts";
 import { systemClock } from "#libs/resilience/clock.ts";
 import type { Gate } from "#libs/rpc/call-chain.ts";
 import { principalKey } from "#libs/rpc/principal.ts";
 import type { Log } from "#libs/telemetry/log.ts";
+import type { ConnectionUse } from "./connection-budget.ts";
 import type { RateLimits } from "./limit-settings.ts";
 
 export interface LimitCallsOptions {
@@ -18,6 +19,16 @@ export interface LimitCallsOptions {
 export interface CallLimits extends AsyncDisposable {
   /** Fault RATE_LIMITED, with how long to wait, for a call beyond the limit of its principal or tenant. Counts verified callers alone. */
   readonly gate: Gate;
+}
+
+/** What shared limits connect to the service's database with. */
+export function limitConnections({
+  rates,
+  databaseUrl: url,
+}: Omit<LimitCallsOptions, "log">): ConnectionUse[] {
+  return rates.rateStore === "postgres"
+    ? [{ what: "the shared limits", url, count: storeConnectionsMax }]
+    : [];
 }
 
 /**

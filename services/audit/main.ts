@@ -2,6 +2,7 @@ import { AuditService } from "#libs/gen/caseflow/audit/v1/audit_service_pb.ts";
 import { probeDatabase } from "#libs/pg/health-probe.ts";
 import { openPool } from "#libs/pg/pool.ts";
 import { checkConnectionBudget } from "#libs/service/connection-budget.ts";
+import { limitConnections } from "#libs/service/limit-calls.ts";
 import type { Release } from "#libs/service/release.ts";
 import { runService } from "#libs/service/run-service.ts";
 import { openProbes } from "#libs/service/open-probes.ts";
@@ -67,6 +68,7 @@ export async function start(
     await checkConnectionBudget({
       uses: [
         { what: "AUDIT_POOL_MAX", url: config.databaseUrl, count: config.poolMax },
+        ...limitConnections(config),
         ...(config.signer ? signerConnections(config.signer.signerDatabaseUrl) : []),
       ],
       replicaCount: config.replicaCount,

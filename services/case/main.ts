@@ -3,6 +3,7 @@ import { CaseService } from "#libs/gen/caseflow/cases/v1/case_service_pb.ts";
 import { probeDatabase } from "#libs/pg/health-probe.ts";
 import { openPool } from "#libs/pg/pool.ts";
 import { checkConnectionBudget } from "#libs/service/connection-budget.ts";
+import { limitConnections } from "#libs/service/limit-calls.ts";
 import type { Release } from "#libs/service/release.ts";
 import { runService } from "#libs/service/run-service.ts";
 import { openProbes } from "#libs/service/open-probes.ts";
@@ -63,6 +64,7 @@ export async function start(
       uses: [
         { what: "CASE_POOL_MAX", url: config.databaseUrl, count: config.poolMax },
         { what: "the commit feed", url: config.databaseUrl, count: 1 },
+        ...limitConnections(config),
         ...(config.relay ? relayConnections(config.relay) : []),
       ],
       replicaCount: config.replicaCount,

@@ -10,7 +10,7 @@ const { env } = process;
 const config = readConfig(env);
 const release = { version: "0.0.0-bench", commit: "bench" };
 if (env["BENCH_METRICS"] === "on") await startMetrics(env, { name: "case-bench", ...release });
-const log = createLog({ service: "case-bench", version: release.version, level: config.logLevel });
+const log = createLog({ service: "case-bench", ...release, level: config.logLevel });
 await using service = await start(config, release, log);
 console.log(JSON.stringify({ msg: "listening", url: service.url, metricsUrl: service.metricsUrl }));
 await once(process, "SIGTERM");

@@ -87,6 +87,8 @@ function startCase({ postgres, jwks }: Stack, metrics: "on" | "off"): Promise<Se
     CASEFLOW_JWT_ISSUER: defaultIssuerNames.issuer,
     CASEFLOW_JWT_AUDIENCE: defaultIssuerNames.audience,
     RELAY: "off",
+    CASEFLOW_RATE_PRINCIPAL_PER_SECOND: "1000000",
+    CASEFLOW_RATE_TENANT_PER_SECOND: "1000000",
     LOG_LEVEL: "warn", // Lines of requests would be read here, on the same two cores.
   });
 }
