@@ -42,8 +42,8 @@ async function walk(reader: AuditClient, pageSize: number, of = ""): Promise<str
 test("the pages give the head of each subject once, by source and the bytes of the subject, and of one source alone when it is named", async () => {
   const tenantId = "heads-in-order";
   const shuffled = subjects.toSorted((one, other) => one.length - other.length || (one < other ? 1 : -1));
-  for (const of of [testSource, otherSource]) {
-    await deliver(shuffled.map((subject) => makeEvent({ tenantId, source: of, subject })));
+  for (const named of [testSource, otherSource]) {
+    await deliver(shuffled.map((subject) => makeEvent({ tenantId, source: named, subject })));
   }
   await deliver([makeEvent({ tenantId: "somebody-else" })]);
   const reader = await audit.auditor(tenantId);

@@ -43,9 +43,9 @@ test("no role writes a dead letter over, the application makes none, and the rel
 });
 
 test("a dead letter of another tenant cannot be removed, nor one without a tenant", async () => {
-  for (const of of ["other", "", undefined]) {
-    expect(await app.attempt("DELETE FROM dead_letters", of)).toBe("done 0");
-    expect(await app.attempt(`DELETE FROM dead_letters WHERE tenant_id = '${tenant}'`, of)).toBe("done 0");
+  for (const named of ["other", "", undefined]) {
+    expect(await app.attempt("DELETE FROM dead_letters", named)).toBe("done 0");
+    expect(await app.attempt(`DELETE FROM dead_letters WHERE tenant_id = '${tenant}'`, named)).toBe("done 0");
   }
   expect(await app.attempt("DELETE FROM dead_letters", tenant)).toBe("done 1"); // Its own: docs/failure-model.md says so.
 });

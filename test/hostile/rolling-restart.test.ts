@@ -11,6 +11,7 @@ import {
   type AuditDatabase,
   type CaseDatabase,
 } from "../support/databases.ts";
+import { expectNoLeaks } from "../support/leak-check.ts";
 import { startReplica, type Replica } from "../support/replica.ts";
 import { openSuperuser } from "../support/superuser.ts";
 import { createIssuer, type Issuer } from "../support/tokens.ts";
@@ -19,6 +20,8 @@ import { createIssuer, type Issuer } from "../support/tokens.ts";
  * Both services, two replicas each, are restarted one after the other while callers write and read through the typed client, which
  * knows both addresses, as the relays know both of the audit service.
  */
+
+expectNoLeaks();
 
 const stack = new AsyncDisposableStack();
 let issuer: Issuer;

@@ -21,6 +21,7 @@ import {
 } from "../support/databases.ts";
 import { makeEvent } from "../support/events.ts";
 import { freePort } from "../support/free-port.ts";
+import { expectNoLeaks } from "../support/leak-check.ts";
 import { startOtlpReceiver, type OtlpReceiver } from "../support/otlp-receiver.ts";
 import { refusalOf } from "../support/reason-of.ts";
 import { spawnService, type SpawnedService } from "../support/service-process.ts";
@@ -40,6 +41,8 @@ import { openWatch } from "../support/watcher.ts";
  * SIGTERM at any moment: at a line of the log, or at a message between a service and its database, in either direction. The
  * process ends with 0; calls that it had taken are answered, and told in log and traces.
  */
+
+expectNoLeaks();
 
 const stack = new AsyncDisposableStack();
 let issuer: Issuer;
