@@ -1,7 +1,8 @@
 import type { Statement } from "#libs/pg/statement.ts";
 import type { BucketTimes } from "./token-bucket.ts";
 
-const removedMax = 1_000;
+/** Rows that one statement removes. */
+export const removedMax = 1_000;
 
 export interface TakenRow {
   /** Whether the principal's own bucket had a token. */

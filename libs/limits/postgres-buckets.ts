@@ -15,9 +15,10 @@
 import type { Log } from "#libs/telemetry/log.ts";
 import { openPool } from "#libs/pg/pool.ts";
 import { runForTenant } from "#libs/pg/tenant-transaction.ts";
+import { QueueFullError, TimeBudgetSpentError } from "#libs/pg/transaction-errors.ts";
 import { createCircuitBreaker } from "#libs/resilience/circuit-breaker.ts";
 import type { Clock } from "#libs/resilience/clock.ts";
-import { findBucket, removeFull, takeTokens, type TakenRow } from "./bucket-statements.ts";
+import { findBucket, removedMax, removeFull, takeTokens, type TakenRow } from "./bucket-statements.ts";
 import { type Caller, type CallRules, keyOf } from "./caller.ts";
 import { createInstants } from "./instants.ts";
 import type { SharedBuckets } from "./limiter.ts";
@@ -92,12 +93,14 @@ export function openPostgresBuckets(options: PostgresBucketsOptions): PostgresBu
     if (!permit) throw new Error("the shared limits do not answer");
     try {
       const statement = takeTokens(tenantId, principalId, ofPrincipal, ofTenant);
-      const [result] = await runForTenant(pool, { tenantId, timeoutMs }, [statement]);
+      const [result] = await runForTenant(pool, { tenantId, timeoutMs, isUntraced: true }, [statement]);
       permit.settle("success");
       return result!.rows[0] as TakenRow; // It has its one row.
     } catch (error) {
       failure = error;
-      permit.settle("failure");
+      // Who had no turn has not asked, and knows nothing of the database.
+      const hasAsked = !(error instanceof QueueFullError || error instanceof TimeBudgetSpentError);
+      permit.settle(hasAsked ? "failure" : "unknown");
       throw error;
     }
   }
@@ -122,22 +125,41 @@ export function openPostgresBuckets(options: PostgresBucketsOptions): PostgresBu
     return Math.max(untilUs - now, 1) / 1_000;
   }
 
+  /** Removes a tenant's rows that are full, as many statements as that takes; whether none is left. */
+  async function sweepTenant(tenantId: string): Promise<boolean> {
+    const statements = [removeFull(tenantId), findBucket(tenantId)];
+    const options = { tenantId, timeoutMs: sweepTimeoutMs, isUntraced: true };
+    for (;;) {
+      const [removed, left] = await runForTenant(pool, options, statements);
+      if (left?.rowCount === 0) return true;
+      if (removed?.rowCount !== removedMax) return false;
+    }
+  }
+
   async function sweep(): Promise<void> {
     for (const tenantId of [...tenants]) {
       tenants.delete(tenantId);
-      const statements = [removeFull(tenantId), findBucket(tenantId)];
       let isEmpty = false;
       try {
-        const [, left] = await runForTenant(pool, { tenantId, timeoutMs: sweepTimeoutMs }, statements);
-        isEmpty = left?.rowCount === 0;
+        isEmpty = await sweepTenant(tenantId);
       } finally {
         if (!isEmpty) tenants.add(tenantId);
       }
     }
   }
-  const sweeping = setInterval(() => {
-    sweep().catch((error: unknown) => log.warn({ err: error }, "rows of full rate buckets were not removed"));
-  }, sweepEveryMs).unref();
+  let isSweeping = false;
+  const sweepAlone = async (): Promise<void> => {
+    if (isSweeping) return;
+    isSweeping = true;
+    try {
+      await sweep();
+    } catch (error) {
+      log.warn({ err: error }, "rows of full rate buckets were not removed");
+    } finally {
+      isSweeping = false;
+    }
+  };
+  const sweeping = setInterval(() => void sweepAlone(), sweepEveryMs).unref();
 
   return {
     take,

@@ -105,6 +105,15 @@ test("nobody who cannot connect keeps a slot", async () => {
   expect([queueOf(pool).workingCount, queueOf(pool).waitingCount]).toEqual([0, 0]);
 });
 
+test("nobody keeps a slot where pg throws instead of connecting, as without the certificate that it is to check", async () => {
+  await using pool = open(2, "postgresql://nobody@127.0.0.1:1/none?sslrootcert=/nowhere/root.pem");
+  const attempts = Array.from({ length: 20 }, () =>
+    failure(runForTenant(pool, { tenantId: "acme", timeoutMs }, [one])),
+  );
+  for (const error of await Promise.all(attempts)) expect(error).toBeInstanceOf(NotConnectedError);
+  expect([queueOf(pool).workingCount, queueOf(pool).waitingCount]).toEqual([0, 0]);
+});
+
 test("who waits as the pool closes is told so, however many they are", async () => {
   const pool = open(1);
   const waiting: Promise<unknown>[] = [];

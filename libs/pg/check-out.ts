@@ -68,15 +68,21 @@ export function checkOut(pool: Pool, { tenant, waitMs, signal }: CheckOutOptions
     );
     signal?.addEventListener("abort", onAbort, { once: true });
 
-    const connect = () =>
-      pool.connect((cause, client) => {
-        if (client && isAwaited) {
-          stopWaiting();
-          return resolve({ client, giveBack: (destroy) => giveBack(client, destroy) });
-        }
-        if (isAwaited) fail(new NotConnectedError("cannot connect to the database", { cause }));
-        giveBack(client, false);
-      });
+    const onConnected = (cause: unknown, client: PoolClient | undefined) => {
+      if (client && isAwaited) {
+        stopWaiting();
+        return resolve({ client, giveBack: (destroy) => giveBack(client, destroy) });
+      }
+      if (isAwaited) fail(new NotConnectedError("cannot connect to the database", { cause }));
+      giveBack(client, false);
+    };
+    const connect = () => {
+      try {
+        pool.connect(onConnected);
+      } catch (cause) {
+        onConnected(cause, undefined); // As a certificate that cannot be read, which pg looks for each time.
+      }
+    };
     const giveBack = (client: PoolClient | undefined, destroy: boolean) => {
       client?.release(destroy);
       place.leave(); // Behind the release, so that whoever is next finds it.

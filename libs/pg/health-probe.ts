@@ -10,5 +10,7 @@ const probeTimeoutMs = 1_000;
  */
 export async function probeDatabase(pool: Pool, signal?: AbortSignal): Promise<void> {
   const probe = { name: "health_probe", text: "SELECT 1", values: [] };
-  await runTransaction(pool, { timeoutMs: probeTimeoutMs, readOnly: true, signal }, [probe]);
+  await runTransaction(pool, { timeoutMs: probeTimeoutMs, readOnly: true, isUntraced: true, signal }, [
+    probe,
+  ]);
 }

@@ -41,6 +41,8 @@ export interface TransactionOptions {
   readonly planEachTime?: boolean;
   /** Whose turn at the pool is waited for; absent: of work that is no tenant's. */
   readonly turnOf?: string;
+  /** No span: for what belongs to no call's trace, or runs before it begins. */
+  readonly isUntraced?: boolean;
   /** Settings for this transaction only, such as `plan_cache_mode`. */
   readonly settings?: Readonly<Record<string, string>>;
 }
@@ -92,8 +94,8 @@ export async function runTransaction(
   if (!(options.timeoutMs >= 1)) throw new TimeBudgetSpentError(options.timeoutMs);
   const prepared = prepareStatements(statements);
   const name = statements.map((statement) => statement.name).join(" ");
-  const run = () =>
-    withStatementSpan(name, () => runBefore(endsAt, on, options, prepared), statements.length);
+  const exchange = () => runBefore(endsAt, on, options, prepared);
+  const run = options.isUntraced ? exchange : () => withStatementSpan(name, exchange, statements.length);
   return options.readOnly ? tryAgainUntil(endsAt, run) : run();
 }
 

@@ -92,6 +92,7 @@ export function createOperatorPages(options: OperatorPagesOptions): OperatorPage
       return refuse(ask.response, status, message);
     }
     tell(200, principal);
+    if (ask.gone.aborted) return; // A snapshot stops the process: not for nobody.
     isDebugging ||= page.isDebugging;
     try {
       await page.give(ask);

@@ -13,7 +13,7 @@ declare module "vitest" {
 
 /** Keeps what a service wrote, in a file a test file, for the search at the end of the run. */
 export function keepOutput(text: string): void {
-  if (text === "") return;
+  if (text === "" || process.env["VITEST"] === undefined) return; // Benchmarks keep nothing.
   const { testPath } = expect.getState();
   const name = relative(process.cwd(), testPath ?? "unknown").replaceAll("/", "!");
   appendFileSync(join(inject("outputFolder"), basename(name)), text.endsWith("\n") ? text : `${text}\n`);
