@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Fault } from "../support/crash-attack.ts";
-import { atEveryPoint, killStride } from "../support/crash-points.ts";
+import { atEveryPoint, cutStride, killStride } from "../support/crash-points.ts";
 import { startSealer, type Sealer } from "../support/crash-sealed.ts";
 import {
   cutConnection,
@@ -40,7 +40,7 @@ const messagesMin = 70;
 const timeout = 600_000;
 
 const faults: readonly (readonly [string, () => Fault, () => number, fillsTile: boolean])[] = [
-  ["the connection is cut", () => cutConnection, () => 1, false],
+  ["the connection is cut", () => cutConnection, cutStride, false],
   ["the connection is cut while a tile is filled", () => cutConnection, killStride, true],
   ["the backend is terminated", () => terminateBackend(database.superuserUrl), killStride, true],
 ];

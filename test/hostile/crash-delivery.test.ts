@@ -7,7 +7,7 @@ import {
   type DeliveryAttack,
   type DeliveryStage,
 } from "../support/crash-delivery.ts";
-import { atEveryPoint, killStride } from "../support/crash-points.ts";
+import { atEveryPoint, cutStride, killStride } from "../support/crash-points.ts";
 import { cutConnection } from "../support/crash-victims.ts";
 import { expectNoLeaks } from "../support/leak-check.ts";
 import { createIssuer } from "../support/tokens.ts";
@@ -51,7 +51,7 @@ test.each<[string, string, DeliveryAttack, () => number]>([
     "its connection to the audit service is cut",
     "there",
     { ...here, way: "toAudit", fault: () => cutConnection },
-    () => 1,
+    cutStride,
   ],
   [
     "the audit service is killed",

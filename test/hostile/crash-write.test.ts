@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { startAuditService, type AuditServiceFixture } from "../support/audit-service.ts";
 import { attackWrite, type Fault } from "../support/crash-attack.ts";
 import { expectAudited } from "../support/crash-audited.ts";
-import { atEveryPoint, killStride, type Point } from "../support/crash-points.ts";
+import { atEveryPoint, cutStride, killStride, type Point } from "../support/crash-points.ts";
 import {
   cutConnection,
   newTenant,
@@ -42,7 +42,7 @@ const timeout = 600_000;
 const attacks: readonly (readonly [string, keyof typeof writes, () => Fault, () => number])[] = [
   ["the connection is cut", "create", () => cutConnection, killStride],
   ["the connection is cut", "submit", () => cutConnection, killStride],
-  ["the connection is cut", "approve", () => cutConnection, () => 1],
+  ["the connection is cut", "approve", () => cutConnection, cutStride],
   ["the backend is terminated", "approve", () => terminateBackend(database.superuserUrl), killStride],
 ];
 

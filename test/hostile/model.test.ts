@@ -14,7 +14,7 @@ import { expectNoLeaks } from "../support/leak-check.ts";
  * A failure names the seed, the shortest sequence found that fails, and what was sent and told in it. CASEFLOW_SEED=<seed>
  * repeats the run, CASEFLOW_RUNS=1000 looks harder.
  */
-const { seed, runs } = readRunSettings(20);
+const { seed, runs } = readRunSettings(12);
 const commandsMax = 25;
 const runMs = 3_000;
 /** How long to look for a shorter sequence. */
