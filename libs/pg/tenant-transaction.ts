@@ -47,7 +47,7 @@ export interface TransactionOptions {
   readonly settings?: Readonly<Record<string, string>>;
 }
 
-export interface TenantTransactionOptions extends Omit<TransactionOptions, "settings" | "turnOf"> {
+export interface TenantTransactionOptions extends Omit<TransactionOptions, "turnOf"> {
   /** Matches `tenantIdPattern`. */
   readonly tenantId: string;
 }
@@ -69,11 +69,11 @@ export async function runForTenant(
   options: TenantTransactionOptions,
   statements: readonly Statement[],
 ): Promise<QueryResult[]> {
-  const { tenantId, ...rest } = options;
+  const { tenantId, settings, ...rest } = options;
   if (!tenantIdPattern.test(tenantId)) throw new TypeError("a tenant id is 1 to 63 of a-z, 0-9 and -");
   return runTransaction(
     pool,
-    { ...rest, turnOf: tenantId, settings: { "app.tenant_id": tenantId } },
+    { ...rest, turnOf: tenantId, settings: { ...settings, "app.tenant_id": tenantId } },
     statements,
   );
 }

@@ -5,7 +5,7 @@ import { expectAudited } from "../support/crash-audited.ts";
 import { attackBurst, connections, type BurstPoint } from "../support/crash-burst.ts";
 import { atEveryPoint, killStride } from "../support/crash-points.ts";
 import { startMortalPostgres, type MortalPostgres } from "../support/crash-postgres.ts";
-import { startSealer } from "../support/crash-sealed.ts";
+import { isSealed, startSealer, storedNotes } from "../support/crash-sealed.ts";
 import {
   newTenant,
   startAuditVictim,
@@ -14,10 +14,12 @@ import {
   terminateBackends,
 } from "../support/crash-victims.ts";
 import { writes } from "../support/crash-write.ts";
+import { makeEvent } from "../support/events.ts";
 import { expectNoLeaks } from "../support/leak-check.ts";
-import { makeSigning } from "../support/signing.ts";
+import { makeSigning, startSigner } from "../support/signing.ts";
 import { openSuperuser } from "../support/superuser.ts";
 import { createIssuer, type Issuer } from "../support/tokens.ts";
+import { waitUntil } from "../support/wait-until.ts";
 
 /*
  * PostgreSQL itself is killed, with all its processes, at the messages of a write and of an append; and in the middle of 500
@@ -37,6 +39,8 @@ beforeAll(async () => {
   await using superuser = await openSuperuser(postgres.audit.superuserUrl);
   // Somebody was told that this is faster: what is committed may be lost, and must not have been signed.
   await superuser.query(`ALTER DATABASE ${postgres.audit.name} SET synchronous_commit = off`);
+  await superuser.query("ALTER SYSTEM SET wal_writer_delay = '10s'"); // The longest that it may take to the disk then.
+  await superuser.query("SELECT pg_reload_conf()");
   audit = stack.use(await startAuditService({ issuer, database: postgres.audit }));
 });
 afterAll(() => stack.disposeAsync());
@@ -73,6 +77,25 @@ test(
     const struck = await atEveryPoint([stage], sealer.attack, killStride());
     expect(struck.length, struck.join("\n")).toBeGreaterThanOrEqual((2 * 60) / killStride());
     await sealer.expectSealed(stage.tenant);
+  },
+);
+
+test(
+  "a checkpoint that was published is there when PostgreSQL is killed a moment later and its signer has gone",
+  { timeout },
+  async () => {
+    const tenant = newTenant();
+    await using signing = await makeSigning();
+    const source = await audit.source();
+    await source.recordEvents({ events: [makeEvent({ tenantId: tenant }).bytes] });
+    {
+      await using signer = await startSigner(postgres.audit, signing);
+      signer.wake(tenant);
+      await waitUntil(() => isSealed(postgres.audit, tenant));
+    }
+    await postgres.kill.strike(undefined as never); // It asks for nothing of what it strikes at.
+    await postgres.kill.recover();
+    expect(await storedNotes(postgres.audit, tenant)).toEqual([await signing.lastNote(tenant)]);
   },
 );
 

@@ -47,14 +47,16 @@ export async function startSealer(database: AuditDatabase, signing: Signing): Pr
   };
 }
 
-async function storedNotes({ superuserUrl }: AuditDatabase, tenant: string): Promise<string[]> {
+/** The checkpoints of a tenant that the database has. */
+export async function storedNotes({ superuserUrl }: AuditDatabase, tenant: string): Promise<string[]> {
   await using superuser = await openSuperuser(superuserUrl);
   const text = "SELECT note FROM checkpoints WHERE tenant_id = $1";
   const { rows } = await superuser.query<{ note: string }>(text, [tenant]);
   return rows.map(({ note }) => note);
 }
 
-async function isSealed({ superuserUrl }: AuditDatabase, tenant: string): Promise<boolean> {
+/** Whether a checkpoint that the database has covers all of the tenant's log. */
+export async function isSealed({ superuserUrl }: AuditDatabase, tenant: string): Promise<boolean> {
   await using superuser = await openSuperuser(superuserUrl);
   const text =
     "SELECT FROM logs JOIN checkpoints AS c USING (tenant_id) WHERE tenant_id = $1 AND c.tree_size = size";

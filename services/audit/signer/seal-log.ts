@@ -67,6 +67,8 @@ export type Sealing =
   | { readonly kind: "refused"; readonly why: RefusalReason; readonly detail: string };
 
 const statementTimeoutMs = 10_000;
+/** For what is published, whatever the database's default: once the file has a later one, nothing would bring it back. */
+const onDisk = { synchronous_commit: "on" };
 
 /** Signs what the tenant's log has that no checkpoint covers, or says why not. Throws what `runForTenant` throws, and of files. */
 export async function sealLog(dependencies: SealDependencies, tenantId: string): Promise<Sealing> {
@@ -82,8 +84,9 @@ export async function sealLog(dependencies: SealDependencies, tenantId: string):
 async function seal(dependencies: SealDependencies, tenantId: string): Promise<Sealing> {
   const { pool, origin, keys, last, catchUp, now } = dependencies;
   const name = `${origin}/${tenantId}`;
-  const run = async (statements: readonly Statement[], readOnly = true) =>
-    runForTenant(pool, { tenantId, timeoutMs: statementTimeoutMs, readOnly, planEachTime: true }, statements);
+  const options = { tenantId, timeoutMs: statementTimeoutMs, planEachTime: true };
+  const run = async (statements: readonly Statement[]) =>
+    runForTenant(pool, { ...options, readOnly: true }, statements);
 
   const signed = await last.read(tenantId);
   const readHead = async () => toLogHead((await run([findLogHead(tenantId)]))[0]?.rows[0]);
@@ -118,7 +121,7 @@ async function seal(dependencies: SealDependencies, tenantId: string): Promise<S
       insertVerifierKeys(tenantId, vkeys, sealedAtMicros),
       insertCheckpoint(tenantId, { treeSize, note, sealedAtMicros }),
     ];
-    await run(statements, false);
+    await runForTenant(pool, { ...options, settings: onDisk }, statements);
   };
   if (signed && signed.size > (published?.size ?? 0)) await publish(signed.size, signed.note);
   if (signed && published && signed.size < published.size) await last.write(tenantId, published.note);
