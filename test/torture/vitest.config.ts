@@ -4,7 +4,7 @@ import ordinary from "../vitest.config.ts";
 
 /**
  * The campaigns that an ordinary run only begins: a kill and a SIGTERM at every point, also where each one costs a process its start; 10,000
- * changes watched; many rounds of restarts; many more random sequences, and bits turned in a log.
+ * changes watched; many rounds of restarts; every way in which a database goes; many more random sequences, and bits turned in a log.
  */
 const torture = mergeConfig(ordinary, {
   test: {
@@ -13,6 +13,7 @@ const torture = mergeConfig(ordinary, {
   },
 });
 torture.test.include = [
+  "test/hostile/brownout.test.ts",
   "test/hostile/crash-*.test.ts",
   "test/hostile/model.test.ts",
   "test/hostile/rolling-restart.test.ts",
