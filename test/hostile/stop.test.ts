@@ -26,6 +26,7 @@ import { startOtlpReceiver, type OtlpReceiver } from "../support/otlp-receiver.t
 import { refusalOf } from "../support/reason-of.ts";
 import { spawnService, type SpawnedService } from "../support/service-process.ts";
 import {
+  countMessages,
   expectCleanEnd,
   expectTold,
   lateSpans,
@@ -71,6 +72,10 @@ afterAll(() => stack.disposeAsync());
 
 const isCampaign = killStride() === 1;
 const timeout = isCampaign ? 3_600_000 : 240_000;
+/** On which everything is prepared by a first call, so that a second has the same messages each time. */
+const oneConnection = { CASE_POOL_MAX: "1", AUDIT_POOL_MAX: "1" };
+/** Whose streams are open: what they read is not counted. */
+const otherTenant = "elsewhere";
 type Env = Readonly<Record<string, string>>;
 
 function spawnCase(env: Env = {}): SpawnedService {
@@ -118,21 +123,39 @@ function newTrace() {
   return { traceId, headers: { traceparent: `00-${traceId}-${randomBytes(8).toString("hex")}-01` } };
 }
 
-async function connectToCase({ said }: SpawnedService) {
-  const token = await issuer.token({ tenant, sub: "caseworker", roles: people.caseworker });
+async function connectToCase({ said }: SpawnedService, of = tenant) {
+  const token = await issuer.token({ tenant: of, sub: "caseworker", roles: people.caseworker });
   return createCaseClient({ url: String((await said("listening"))["url"]), token, limits: bareLimits });
 }
 
 async function connectToAudit({ said }: SpawnedService, roles: readonly string[]) {
   const source = { sources: [testSource], kind: "service" } as const;
-  const who = roles.includes("auditor") ? { tenant } : source;
+  const who = roles.includes("auditor") ? { tenant: otherTenant } : source;
   const token = await issuer.token({ sub: "somebody", roles, ...who });
   return createAuditClient({ url: String((await said("listening"))["url"]), token, limits: bareLimits });
 }
 
-/** The transaction of a tenant's call. */
+/** The transactions of a tenant's calls. */
 const ofTenant = ({ opening }: { readonly opening: string }): boolean =>
   opening.includes(`app.tenant_id = '${tenant}'`);
+
+/** A write, with what it reads before, once its statements are prepared. */
+async function countWrite(): Promise<number> {
+  await using service = spawnCase(oneConnection);
+  await using client = await connectToCase(service);
+  const write = () => client.createCase({ caseType: "permit", content });
+  await write();
+  return await countMessages(toCase, ofTenant, write);
+}
+
+/** As `countWrite`. */
+async function countAppend(): Promise<number> {
+  await using service = spawnAudit(oneConnection);
+  await using source = await connectToAudit(service, ["event_source"]);
+  const append = () => source.recordEvents({ events: [makeEvent().bytes] });
+  await append();
+  return await countMessages(toAudit, ofTenant, append);
+}
 
 test.each([
   ["case", "starting"],
@@ -153,10 +176,15 @@ test.each(["case", "audit"] as const)(
   "SIGTERM at any message of its start ends the %s service with 0",
   { timeout },
   async (name) => {
-    for (const point of stopPoints(30, 2, isCampaign)) {
+    // The start goes on at once, or with a database that says nothing more.
+    for (const [until, point] of (["signalled", "stopping"] as const).flatMap((until) =>
+      stopPoints(30, 1, isCampaign).map((point) => [until, point] as const),
+    )) {
       await using service = services[name]();
-      const strike = signalAt(name === "case" ? toCase : toAudit, point, service);
-      await expectCleanEnd(service, `${point.when} message ${point.n} of the start`);
+      const strike = signalAt(name === "case" ? toCase : toAudit, point, service, { until });
+      const when = `${point.when} message ${point.n} of the start, held until ${until}`;
+      await expectCleanEnd(service, when);
+      expect(strike.struckAt, when).toBeDefined();
       await strike.over;
     }
   },
@@ -166,24 +194,21 @@ test(
   "SIGTERM at any message of a write lets it be answered, ends the watch, and leaves its span and its log line",
   { timeout },
   async () => {
-    for (const point of stopPoints(30, 3, isCampaign)) {
-      await using service = spawnCase();
+    const newCase = { caseType: "permit", content };
+    for (const point of stopPoints(await countWrite(), 2, isCampaign)) {
+      await using service = spawnCase(oneConnection);
       await using client = await connectToCase(service);
+      await using watcher = await connectToCase(service, otherTenant);
       await service.said("serving");
-      const watch = await openWatch(client);
+      const watch = await openWatch(watcher);
       const first = newTrace();
-      await client.createCase({ caseType: "permit", content }, first);
+      await client.createCase(newCase, first);
 
-      const strike = signalAt(toCase, point, service, {
-        counts: ({ opening }) => ofTenant({ opening }) && !opening.includes("READ ONLY"),
-      });
+      const strike = signalAt(toCase, point, service, { counts: ofTenant });
       const last = newTrace();
-      const told = await refusalOf(client.createCase({ caseType: "permit", content }, last));
-      const when = `${point.when} message ${point.n}, ${strike.struckAt ?? "not struck"}`;
-      if (strike.struckAt === undefined) {
-        strike.disarm();
-        service.signal("SIGTERM");
-      }
+      const told = await refusalOf(client.createCase(newCase, last));
+      const when = `${point.when} message ${point.n}, ${strike.struckAt}`;
+      expect(strike.struckAt, when).toBeDefined();
       await expectCleanEnd(service, when);
       await watch.ended;
       expect(told, when).toBe("accepted");
@@ -196,8 +221,8 @@ test(
   "SIGTERM at any message of an append lets it be answered, ends the tail, and leaves its span and its log line",
   { timeout },
   async () => {
-    for (const point of stopPoints(30, 2, isCampaign)) {
-      await using service = spawnAudit();
+    for (const point of stopPoints(await countAppend(), 1, isCampaign)) {
+      await using service = spawnAudit(oneConnection);
       await using source = await connectToAudit(service, ["event_source"]);
       await using auditor = await connectToAudit(service, ["auditor"]);
       await service.said("serving");
@@ -207,11 +232,8 @@ test(
       const strike = signalAt(toAudit, point, service, { counts: ofTenant });
       const last = newTrace();
       const told = await refusalOf(source.recordEvents({ events: [makeEvent().bytes] }, last));
-      const when = `${point.when} message ${point.n}, ${strike.struckAt ?? "not struck"}`;
-      if (strike.struckAt === undefined) {
-        strike.disarm();
-        service.signal("SIGTERM");
-      }
+      const when = `${point.when} message ${point.n}, ${strike.struckAt}`;
+      expect(strike.struckAt, when).toBeDefined();
       await expectCleanEnd(service, when);
       await tail.ended;
       expect(told, when).toBe("accepted");
@@ -225,7 +247,7 @@ test(
   "SIGTERM at any message of a delivery ends the relay with 0, and each event arrives once",
   { timeout },
   async () => {
-    for (const point of stopPoints(60, 2, isCampaign)) {
+    for (const point of stopPoints(60, 1, isCampaign)) {
       await using service = spawnCase({ RELAY: "off" });
       await using client = await connectToCase(service);
       for (let made = 0; made < 5; made++) await client.createCase({ caseType: "permit", content });
@@ -243,11 +265,11 @@ test(
   "SIGTERM while PostgreSQL is frozen ends a service with 0, whatever it was doing",
   { timeout },
   async () => {
-    for (const point of stopPoints(30, 2, isCampaign)) {
+    for (const point of stopPoints(30, 1, isCampaign)) {
       await using service = spawnCase(shortDrain);
       await using client = await connectToCase(service);
       await service.said("serving");
-      const strike = signalAt(toCase, point, service, { counts: ofTenant, frozen: true });
+      const strike = signalAt(toCase, point, service, { counts: ofTenant, until: "ended" });
       const call = refusalOf(client.createCase({ caseType: "permit", content }, { timeoutMs: 60_000 }));
       const when = `${point.when} message ${point.n}`;
       await expectCleanEnd(service, when);
@@ -268,12 +290,20 @@ test(
     await client.createCase({ caseType: "permit", content });
     await within(20_000, "a delivery", silent.called);
     const { metricsUrl, url } = await service.said("listening");
+    const statusOf = (page: string) =>
+      fetch(page, { headers: { connection: "close" } }).then(
+        ({ status }) => status,
+        () => "nobody",
+      );
+    const pages = [
+      String(url),
+      ...["livez", "readyz", "startupz"].map((name) => `${String(metricsUrl)}/${name}`),
+    ];
     service.signal("SIGTERM");
-    await service.said("stopping");
     // The relay has three seconds for its batch, in which nobody is served any more and probes are still answered.
-    await expect.poll(() => fetch(String(url)).then(Boolean, () => false)).toBe(false);
-    const page = async (name: string) => (await fetch(`${String(metricsUrl)}/${name}`)).status;
-    expect([await page("livez"), await page("readyz"), await page("startupz")]).toEqual([200, 503, 200]);
+    await expect
+      .poll(() => Promise.all(pages.map(statusOf)), { timeout: 20_000, interval: 20 })
+      .toEqual(["nobody", 200, 503, 200]);
     await expectCleanEnd(service, "with a delivery under way");
   },
 );

@@ -34,6 +34,8 @@ export interface Strike {
 export interface ArmedStrike {
   /** The kind of message that it struck at; `undefined` as long as it has not. */
   readonly struckAt: string | undefined;
+  /** Messages that were counted so far. */
+  readonly seen: number;
   /** Resolves when it has struck, its act is done, and the connections that lost a side are closed on both. */
   readonly over: Promise<void>;
   /** Calls it off, if it has not struck. */
@@ -170,6 +172,9 @@ export async function startCrashProxy(protocol: Protocol, target: Target): Promi
       return {
         get struckAt() {
           return mine.struckAt;
+        },
+        get seen() {
+          return mine.seen;
         },
         over: over.promise,
         disarm() {

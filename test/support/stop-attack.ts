@@ -29,22 +29,40 @@ export function stopPoints(messages: number, few: number, isCampaign: boolean): 
   return chosen[0] ?? all;
 }
 
-/** Spawns, and makes a database message of its choice the moment of SIGTERM. */
+interface SignalOptions {
+  readonly counts?: (message: Message) => boolean;
+  /** How long the database's messages are on their way: until the service was sent the signal, knows that it is to stop, or is gone. */
+  readonly until?: "signalled" | "stopping" | "ended";
+}
+
+/** Makes a message between a service and its database the moment of SIGTERM. */
 export function signalAt(
   proxy: CrashProxy,
   point: Point,
   service: SpawnedService,
-  { counts = () => true, frozen = false }: { counts?: (message: Message) => boolean; frozen?: boolean } = {},
+  { counts = () => true, until = "stopping" }: SignalOptions = {},
 ): ArmedStrike {
   return proxy.arm({
     ...point,
     counts,
     async act() {
       service.signal("SIGTERM");
-      // The message is on its way until the service knows that it is to stop; frozen, until there is no service any more.
-      await (frozen ? service.ended : Promise.race([service.said("stopping"), service.ended]));
+      if (until === "signalled") return;
+      await (until === "ended" ? service.ended : Promise.race([service.said("stopping"), service.ended]));
     },
   });
+}
+
+/** How many messages an operation has that is not struck. */
+export async function countMessages(
+  proxy: CrashProxy,
+  counts: (message: Message) => boolean,
+  operate: () => Promise<unknown>,
+): Promise<number> {
+  const never = proxy.arm({ n: Infinity, when: "before", counts, act: () => {} });
+  await operate();
+  never.disarm();
+  return never.seen;
 }
 
 /** It ended in time, with 0, and has said so last of all. */
