@@ -10,7 +10,6 @@ import { startPostgresProxy } from "./support/postgres-proxy.ts";
 import { openSuperuser } from "./support/superuser.ts";
 
 const waits = { timeout: 15_000 };
-const log = keptLog("relay-test");
 
 /** Tenants whose events are in one lane. */
 function tenantsOfOneLane(count: number): string[] {
@@ -18,7 +17,13 @@ function tenantsOfOneLane(count: number): string[] {
   return names.filter((name) => createHash("sha256").update(name).digest()[0]! % 64 === 7).slice(0, count);
 }
 
-async function startWith(databaseUrl: string, recordEvents: RecordEvents): Promise<AsyncDisposable> {
+async function startWith(
+  databaseUrl: string,
+  recordEvents: RecordEvents,
+  logged?: Record<string, unknown>[],
+): Promise<AsyncDisposable> {
+  const destination = { write: (line: string) => void logged?.push(JSON.parse(line)) };
+  const log = keptLog("relay-test", logged && destination);
   const opened = new AsyncDisposableStack();
   const pool = opened.use(
     openPool({
@@ -54,14 +59,16 @@ test.each(["unreachable", "failed"] as const)(
   },
 );
 
-test("an event on which the service breaks every time becomes a dead letter once others got through between", async () => {
+test("an event on which the service breaks every time becomes a dead letter once others got through between, of whose detail the log hides values", async () => {
   await using cases = await startCaseService({ config: { relay: "off" } });
   const poison = await openCase(cases, "submitted");
-  await using _relay = await startWith(cases.database.relayUrl, async (events) => {
+  const breakOnPoison: RecordEvents = async (events) => {
     if (events.some(({ caseId }) => caseId === poison))
-      throw new DeliveryError("failed", "breaks\0", undefined);
+      throw new DeliveryError("failed", `breaks\0 on 'a "plan" of theirs'`, undefined);
     return events.map(() => ({ kind: "applied" }));
-  });
+  };
+  const logged: Record<string, unknown>[] = [];
+  await using _relay = await startWith(cases.database.relayUrl, breakOnPoison, logged);
   await using client = await openSuperuser(cases.database.superuserUrl);
   const dead = async () => {
     await openCase(cases, "draft"); // Traffic: proof that the service itself is well.
@@ -69,7 +76,12 @@ test("an event on which the service breaks every time becomes a dead letter once
   };
   await expect
     .poll(dead, waits)
-    .toEqual([{ case_id: poison, version: 1, reason: "DELIVERY_FAILED", detail: "breaks" }]);
+    .toEqual([
+      { case_id: poison, version: 1, reason: "DELIVERY_FAILED", detail: `breaks on 'a "plan" of theirs'` },
+    ]);
+  const told = () => logged.find(({ msg }) => msg === "event became a dead letter");
+  await expect.poll(told, waits).toMatchObject({ caseId: poison, detail: 'breaks\0 on "…"' });
+  expect(JSON.stringify(logged)).not.toContain("plan");
 });
 
 test("a slow lane does not hold up another one", async () => {

@@ -1,3 +1,5 @@
+import { hideValues } from "./hide-values.ts";
+
 /** What a log tells of an error: where and of which kind it is, and nothing of what was being worked on. */
 export interface DescribedError {
   readonly type: string;
@@ -23,9 +25,12 @@ const facts = [
 ];
 const factPattern = /^[\w.:-]{1,128}$/;
 
+/** SQLSTATE, which always has a digit, but for data exceptions (class 22). */
+const namingState = /^(?!22)(?=.*\d)[0-9A-Z]{5}$/;
+
 /**
- * Describes an error for a log. Engine and libraries put values that they object to into double quotes: those are hidden. PostgreSQL
- * quotes names that way, and values only in data exceptions (SQLSTATE class 22). A syntax error, as of JSON, is all value.
+ * Describes an error for a log. Engine and libraries quote values that they object to: those are hidden. PostgreSQL quotes names
+ * that way, and values only in data exceptions. A syntax error, as of JSON, is all value.
  */
 export function describeError(error: unknown, depth = 1): DescribedError {
   if (!(error instanceof Error)) return { type: typeof error, message: "not an error" };
@@ -40,7 +45,7 @@ export function describeError(error: unknown, depth = 1): DescribedError {
   const several = error instanceof AggregateError && !isDeep ? error.errors.slice(0, errorsMax) : [];
   return {
     type: factPattern.test(error.name) ? error.name : "Error",
-    message: hideValues(error),
+    message: wordsOf(error),
     ...described,
     ...(typeof stack === "string" && { stack: callsOf(stack, error.message) }),
     ...(cause instanceof Error && !isDeep && { cause: describeError(cause, depth + 1) }),
@@ -48,13 +53,11 @@ export function describeError(error: unknown, depth = 1): DescribedError {
   };
 }
 
-function hideValues(error: Error): string {
+function wordsOf(error: Error): string {
   if (error instanceof SyntaxError) return "[redacted]";
-  const message = error.message.slice(0, messageCharsMax);
-  const state = "code" in error && typeof error.code === "string" ? error.code : "";
-  const namesOnly = /^(?!22)[0-9A-Z]{5}$/.test(state);
-  // A quote that the cut took away hides what is behind it.
-  return namesOnly ? message : message.replace(/"[^"]*("|$)/g, '"…"');
+  const words = error.message.slice(0, messageCharsMax);
+  const namesOnly = "code" in error && typeof error.code === "string" && namingState.test(error.code);
+  return namesOnly ? words : hideValues(words);
 }
 
 function callsOf(stack: string, message: string): string {

@@ -91,7 +91,24 @@ test.each<[string, () => unknown]>([
   ["the same as a cause", () => new Error("no", { cause: refused })],
   [
     "a value in PostgreSQL's words",
-    () => Object.assign(new Error('invalid input syntax for type uuid: "hunter2"'), { code: "22P02" }),
+    () => failedWith("22P02", 'invalid input syntax for type uuid: "hunter2"'),
+  ],
+  [
+    "a value with quotes in it, in PostgreSQL's words",
+    () => failedWith("22P02", 'invalid input syntax for type json: "Plan "hunter2" ext"'),
+  ],
+  ["a value with a quote and a line break in it", () => new Error('not allowed: "a\nb" hunter2')],
+  [
+    "a value in single quotes, in Node's words",
+    () => thrownBy(() => Buffer.from("a").readInt8("hunter2" as unknown as number)),
+  ],
+  [
+    "a value with quotes of both kinds, in Node's words",
+    () => thrownBy(() => Buffer.from("a").readInt8(`it's "hunter2"` as unknown as number)),
+  ],
+  [
+    "a value in the words of an error with a code like a SQLSTATE",
+    () => failedWith("EPERM", "open 'hunter2'"),
   ],
   ["what was to be parsed as JSON", () => thrownBy(() => JSON.parse("hunter2"))],
   ["what was to be a number", () => thrownBy(() => BigInt("hunter2"))],
@@ -120,6 +137,14 @@ test.each<[string, () => unknown]>([
   expect(text()).not.toContain("hunter2");
 });
 
+test("an apostrophe in a word hides nothing of an error's words", () => {
+  const { log, lines } = createTestLog();
+
+  log.error({ err: new Error("the relay's lock wasn't had") }, "failed");
+
+  expect(lines()).toMatchObject([{ err: { message: "the relay's lock wasn't had" } }]);
+});
+
 test("an error is told with its kind, its words, its calls and its cause, and PostgreSQL's with the names in it", () => {
   const { log, lines } = createTestLog();
 
@@ -130,12 +155,16 @@ test("an error is told with its kind, its words, its calls and its cause, and Po
       err: {
         type: "Error",
         message: "the case could not be read",
-        stack: expect.stringMatching(/^at .*log\.test\.ts:\d+/),
+        stack: expect.stringMatching(/^at .*log\.test\.ts.*:\d+/),
         cause: { code: "23514", table: "cases", constraint: "some", message: refused.message },
       },
     },
   ]);
 });
+
+function failedWith(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code });
+}
 
 function thrownBy(work: () => unknown): unknown {
   try {

@@ -3,6 +3,7 @@ import { metrics, type Counter } from "@opentelemetry/api";
 import type pg from "pg";
 import { runTransaction } from "#libs/pg/tenant-transaction.ts";
 import { endsWithin } from "#libs/resilience/ends-within.ts";
+import { hideValues } from "#libs/telemetry/hide-values.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import { laneCount } from "../domain/lane.ts";
 import { nextPendingLane } from "../store/outbox.ts";
@@ -181,7 +182,8 @@ async function visit(state: Run, locks: LaneLocks, lane: number): Promise<void> 
         memory,
         onBuried: ({ tenantId, eventId, caseId, version }, reason, detail) => {
           state.deadLetters.add(1, { reason });
-          log.error({ tenantId, eventId, caseId, version, reason, detail }, "event became a dead letter");
+          const told = { tenantId, eventId, caseId, version, reason, detail: hideValues(detail) };
+          log.error(told, "event became a dead letter");
         },
         onFailure: (tenantId, failure) => log.warn({ tenantId, lane, err: failure }, "delivery failed"),
       },
