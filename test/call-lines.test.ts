@@ -5,6 +5,8 @@ import { createCaseClient, type CaseClient } from "#libs/client/case-client.ts";
 import { bareLimits } from "./support/bare-limits.ts";
 import { content } from "./support/case-service.ts";
 import { startOtlpReceiver, type OtlpReceiver } from "./support/otlp-receiver.ts";
+import { testSource } from "./support/audit-service.ts";
+import { makeEvent } from "./support/events.ts";
 import { startProcessPair, type ProcessPair } from "./support/process-pair.ts";
 import { openSuperuser } from "./support/superuser.ts";
 
@@ -182,4 +184,31 @@ test("lines and traces of one write can be joined in both services, by correlati
   expect(append.links).toEqual([{ traceId: batch?.["trace_id"], spanId: batch?.["span_id"] }]);
   const [read] = await callLines("audit", { method: "caseflow.audit.v1.AuditService/ListEvents" });
   expect(read).toMatchObject({ tenant: "acme", principal: "auditor", code: "ok" });
+});
+
+test("each id of a batch of 500 events with long ids is in a line of its call, and no line is so long that it would be cut", async () => {
+  const ids = (length: number) => Array.from({ length: 500 }, () => randomUUID().padEnd(length, "\\"));
+  const [subjects, correlationIds] = [ids(256), ids(128)];
+  const events = subjects.map(
+    (subject, index) => makeEvent({ subject, correlationId: correlationIds[index]! }).bytes, // There are as many.
+  );
+  const token = await pair.issuer.token({
+    sub: "large-source",
+    kind: "service",
+    roles: ["event_source"],
+    sources: [testSource],
+  });
+  await using source = createAuditClient({ url: pair.audit.url, token, limits: bareLimits });
+  await source.recordEvents({ events });
+
+  const [call] = await callLines("audit", { principal: "large-source" });
+  const ofCall = () => linesOf("audit").filter(({ requestId }) => requestId === call?.["requestId"]);
+  const told = (name: string) => ofCall().flatMap((line) => (line[name] as string[] | undefined) ?? []);
+  await expect.poll(() => told("correlationIds"), waits).toEqual(correlationIds);
+  expect(told("subjects")).toEqual(subjects);
+  for (const { msg, trace_id: traceId } of ofCall().slice(1)) {
+    expect({ msg, traceId }).toEqual({ msg: "more of a call", traceId: call?.["trace_id"] });
+  }
+  const lengths = pair.audit.lines.map((line) => Buffer.byteLength(line));
+  expect(Math.max(...lengths)).toBeLessThan(16 * 1024);
 });

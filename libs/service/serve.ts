@@ -18,6 +18,7 @@ import { monitorHealth } from "#libs/rpc/monitor-health.ts";
 import { createOperatorPages } from "#libs/rpc/operator-pages.ts";
 import { reflectionRoutes } from "#libs/rpc/reflection.ts";
 import { createRequestMetrics } from "#libs/rpc/request-metrics.ts";
+import { splitNotes } from "#libs/rpc/split-notes.ts";
 import { createTokenVerifier } from "#libs/rpc/verify-token.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 import { serverSpans } from "#libs/telemetry/server-spans.ts";
@@ -83,6 +84,8 @@ const probeTimeoutMs = 1_500;
 const failuresToStop = 3;
 const successesToServe = 2;
 const clockToleranceSeconds = 5;
+/** Drivers of container logs cut lines at 16 KiB; the rest is for what every call has. */
+const notesBytesMax = 8 * 1024;
 
 /** What Connect itself refuses, by its code. */
 const connectReasons: Partial<Record<Code, ServingReason>> = {
@@ -122,7 +125,10 @@ export async function serve<R extends string>(options: ServeOptions<R>): Promise
     log: (line) => {
       measure.call(line);
       const { notes, ...facts } = line;
-      log.info({ ...facts, ...notes }, "call");
+      const { requestId, correlationId, method } = facts;
+      const [first, ...others] = splitNotes(notes, notesBytesMax);
+      log.info({ ...facts, ...first }, "call");
+      for (const more of others) log.info({ requestId, correlationId, method, ...more }, "more of a call");
     },
     authenticate: {
       verifier,
