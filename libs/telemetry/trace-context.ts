@@ -59,9 +59,9 @@ export function withSpan<T>(name: string, options: SpanOptions, fn: (span: Span)
   });
 }
 
-/** Adds a span about what is over: it lasted from `startedAt` until now. */
-export function recordSpan(name: string, startedAt: Date, options: SpanOptions): void {
-  tracer.startSpan(name, { ...toSettings(options), startTime: startedAt }, parentOf(options)).end();
+/** Adds a span about what is over: it lasted from `startedAt` until `endedAt`, or until now. */
+export function recordSpan(name: string, startedAt: Date, options: SpanOptions, endedAt?: Date): void {
+  tracer.startSpan(name, { ...toSettings(options), startTime: startedAt }, parentOf(options)).end(endedAt);
 }
 
 function parentOf({ parent }: SpanOptions): Context {

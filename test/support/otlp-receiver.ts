@@ -16,6 +16,9 @@ export interface ReceivedSpan {
   readonly kind: "internal" | "server" | "client" | "producer" | "consumer" | "unspecified";
   readonly attributes: Readonly<Record<string, unknown>>;
   readonly links: readonly { readonly traceId: string; readonly spanId: string }[];
+  /** Since the epoch, in milliseconds. */
+  readonly startedAtMs: number;
+  readonly endedAtMs: number;
   /** Whether its status is ERROR. */
   readonly failed: boolean;
 }
@@ -129,6 +132,8 @@ interface JsonSpan {
   spanId: string;
   parentSpanId?: string;
   kind?: number;
+  startTimeUnixNano: string;
+  endTimeUnixNano: string;
   attributes?: KeyValue[];
   links?: { traceId: string; spanId: string }[];
   status?: { code?: number };
@@ -156,6 +161,8 @@ export function readSpans(request: TraceRequest): ReceivedSpan[] {
         kind: kinds[span.kind ?? 0] ?? "unspecified",
         attributes: readAttributes(span.attributes),
         links: (span.links ?? []).map(({ traceId, spanId }) => ({ traceId, spanId })),
+        startedAtMs: Number(span.startTimeUnixNano) / 1e6,
+        endedAtMs: Number(span.endTimeUnixNano) / 1e6,
         failed: span.status?.code === statusError,
       })),
     );

@@ -13,7 +13,8 @@ const deliveryTimeoutMs = 10_000;
 
 /**
  * Delivers through the audit service's typed client. A batch is a trace of its own, linked to the traces of its events; in
- * each of those one span stands for the wait in the outbox and one for the delivery, linked to the batch. What was not sampled when it was
+ * each of those one span stands for the wait in the outbox and one for the delivery that ended it, linked to the batch. Deliveries that came
+ * to nothing show in the batch's trace alone, however many an outage makes. What was not sampled when it was
  * written is not recorded here either, nor is a batch of nothing else. Counts what becomes of it.
  */
 export function createRecordEvents(client: Pick<AuditClient, "recordEvents">, now: () => Date): RecordEvents {
@@ -26,27 +27,30 @@ export function createRecordEvents(client: Pick<AuditClient, "recordEvents">, no
     const unsampled = events.find(({ traceparent }) => traceparent !== "")?.traceparent;
     const parent = sampled.length > 0 ? "" : (unsampled ?? "");
     return withSpan("relay batch", { parent, links, attributes }, async () => {
-      const delivery = measured(metrics, now, events, deliver(client, events));
-      const batch = currentTraceparent();
-      const spans =
-        batch === undefined ? [] : sampled.map((event) => tellTrace(event, batch, events, delivery));
-      await Promise.allSettled(spans);
-      return delivery;
+      const startedAt = now();
+      const outcomes = await measured(metrics, now, events, deliver(client, events));
+      tellTraces(events, outcomes, startedAt, now());
+      return outcomes;
     });
   };
 }
 
-function tellTrace(
-  event: PendingEvent,
-  batch: string,
+/** `duplicate` tells of an earlier delivery whose answer was lost, or of one that could not be written down: the wait was over by then. */
+function tellTraces(
   events: readonly PendingEvent[],
-  delivery: Promise<readonly Outcome[]>,
-): Promise<void> {
-  const parent = event.traceparent;
-  recordSpan("wait in outbox", new Date(millisecondsOf(event.eventId)), { parent });
-  return withSpan("deliver event", { parent, links: [batch] }, async (span) => {
-    const outcome = (await delivery)[events.indexOf(event)];
-    span.setAttribute("caseflow.delivery.outcome", outcome?.kind ?? "none");
+  outcomes: readonly Outcome[],
+  startedAt: Date,
+  endedAt: Date,
+): void {
+  const batch = currentTraceparent();
+  if (batch === undefined) return; // Tracing is off.
+  events.forEach(({ eventId, traceparent: parent }, index) => {
+    const kind = outcomes[index]?.kind;
+    if (!isSampled(parent) || kind === undefined || kind === "out_of_order") return;
+    if (kind === "applied")
+      recordSpan("wait in outbox", new Date(millisecondsOf(eventId)), { parent }, startedAt);
+    const attributes = { "caseflow.delivery.outcome": kind };
+    recordSpan("deliver event", startedAt, { parent, links: [batch], attributes }, endedAt);
   });
 }
 
