@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { checkConnectionBudget, ConnectionBudgetError } from "#libs/service/connection-budget.ts";
 import { defaultRates } from "#libs/service/limit-settings.ts";
 import { createLog } from "#libs/telemetry/log.ts";
@@ -8,7 +8,7 @@ import { startCaseService, writeRelayToken } from "./support/case-service.ts";
 import { listenerOf, startCuttingProxy, throughProxy } from "./support/cutting-proxy.ts";
 import { cloneAuditDatabase, cloneCaseDatabase, type CaseDatabase } from "./support/databases.ts";
 import { startPostgresProxy } from "./support/postgres-proxy.ts";
-import { startServiceProcess } from "./support/service-process.ts";
+import { spawnService, startServiceProcess } from "./support/service-process.ts";
 import { openSuperuser } from "./support/superuser.ts";
 import { createIssuer, type Issuer } from "./support/tokens.ts";
 import { verifying } from "./support/crash-victims.ts";
@@ -136,4 +136,65 @@ test("a service that cannot ask its database starts, and tells once it can that 
   await expect
     .poll(errors)
     .toEqual([expect.stringContaining(`1 × (AUDIT_POOL_MAX 16) = 16, and database ${audit.name} allows 15`)]);
+});
+
+test("a relay alone that cannot ask its database starts, and tells once it can that the connections are too many", async () => {
+  await using own = await cloneCaseDatabase();
+  await using superuser = await openSuperuser(own.superuserUrl);
+  await superuser.query(`ALTER DATABASE ${own.name} CONNECTION LIMIT 15`);
+  await using front = await startCuttingProxy(listenerOf(own.relayUrl));
+  front.refusing = true;
+  await using relay = spawnService("services/case/relay/main.ts", {
+    CASEFLOW_REPLICAS: "3",
+    CASE_RELAY_DATABASE_URL: throughProxy(own.relayUrl, front),
+    AUDIT_URL: "http://127.0.0.1:1",
+    AUDIT_TOKEN_FILE: await writeRelayToken(issuer),
+  });
+  await relay.said("listening");
+  expect(relay.lines.join("\n")).not.toContain("too many connections");
+
+  front.refusing = false;
+  const told = () => relay.lines.filter((line) => line.includes("too many connections"));
+  await expect
+    .poll(told, { timeout: 20_000 })
+    .toEqual([
+      expect.stringContaining(
+        `3 × (the relay's pool 6 + the relay's locks 1) = 21, and database ${own.name} allows 15`,
+      ),
+    ]);
+  relay.signal("SIGTERM");
+  expect(await relay.ended).toBe(0);
+});
+
+test("closing waits a second for a database that does not answer, and leaves no connection", async () => {
+  await using front = await startCuttingProxy(listenerOf(database.appUrl));
+  front.refusing = true;
+  const url = throughProxy(database.appUrl, front);
+  const budget = await checkConnectionBudget({
+    uses: [use("the pool", url, 1)],
+    replicaCount: 1,
+    log: silent,
+  });
+  front.refusing = false;
+  const frozen = front.strike({ side: "server", has: "database_max" }, "hold");
+  await using superuser = await openSuperuser(database.superuserUrl);
+  const asking = async () =>
+    (
+      await superuser.query(
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'caseflow-budget'",
+      )
+    ).rowCount;
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  onTestFinished(() => void vi.useRealTimers());
+  budget.recheck();
+  await frozen.struck;
+
+  const closed = budget[Symbol.asyncDispose]().then(() => "closed");
+  await vi.advanceTimersByTimeAsync(999);
+  const soon = new Promise((resolve) => setImmediate(resolve, "waiting"));
+  expect(await Promise.race([closed, soon])).toBe("waiting");
+  await vi.advanceTimersByTimeAsync(1);
+  expect(await closed).toBe("closed");
+  vi.useRealTimers();
+  await expect.poll(asking).toBe(0);
 });

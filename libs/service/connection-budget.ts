@@ -2,7 +2,7 @@
  * Whether a service may open as many connections as it is set to, in all its replicas.
  *
  *   at the start          it does not start when they are too many; a database that cannot be asked then stops no start
- *   at the first answer   it is asked again: too many are an error line then, for calls are served already
+ *   at the first answer   it is asked again: too many are an error line then, for it is at work already
  *
  * A server lets so many in: `max_connections` less what it reserves, and fewer where the database or the role has a CONNECTION
  * LIMIT. Each service counts its own; what else connects to the server is for whoever sets the limits. Through a pooler the
@@ -10,6 +10,7 @@
  */
 import type { Client } from "pg";
 import { openSession } from "#libs/pg/session.ts";
+import { endsWithin } from "#libs/resilience/ends-within.ts";
 import type { Log } from "#libs/telemetry/log.ts";
 
 /** What opens connections, by the setting or the part that decides how many. */
@@ -27,7 +28,7 @@ export interface BudgetOptions {
   readonly log: Log;
 }
 
-/** Disposing it waits for a question under way. */
+/** Disposing it waits a second for a question under way, then cuts it off. */
 export interface ConnectionBudget extends AsyncDisposable {
   /** To be called when the database has answered: asks what could not be asked before, and holds up nobody. */
   recheck(): void;
@@ -39,13 +40,16 @@ export class ConnectionBudgetError extends Error {
 
 /** A database that does not answer holds up the start so long. */
 export const budgetTimeoutMs = 2_000;
+/** How long disposing waits for a question under way. */
+const closeMs = 1_000;
 
 /** Throws `ConnectionBudgetError`, with the numbers and what to change, when the database answers and the connections are too many. */
 export async function checkConnectionBudget(options: BudgetOptions): Promise<ConnectionBudget> {
   const { log } = options;
+  const closing = new AbortController();
   let known = true;
   try {
-    await check(options);
+    await check(options, closing.signal);
   } catch (error) {
     if (error instanceof ConnectionBudgetError) throw error;
     log.warn({ err: error }, "the database cannot be asked how many connections it allows");
@@ -54,19 +58,19 @@ export async function checkConnectionBudget(options: BudgetOptions): Promise<Con
   let asking: Promise<unknown> | undefined = known ? Promise.resolve() : undefined;
   return {
     recheck() {
-      asking ??= check(options).catch((error: unknown) => {
+      asking ??= check(options, closing.signal).catch((error: unknown) => {
         if (error instanceof ConnectionBudgetError) log.error(error.message);
         else asking = undefined; // Until the database answers again.
       });
     },
     async [Symbol.asyncDispose]() {
-      await asking;
+      if (asking && !(await endsWithin(closeMs, asking))) closing.abort();
     },
   };
 }
 
 /** Throws `ConnectionBudgetError`, and what the driver throws when somebody cannot be asked. */
-async function check({ uses, replicaCount, log }: BudgetOptions): Promise<void> {
+async function check({ uses, replicaCount, log }: BudgetOptions, signal: AbortSignal): Promise<void> {
   const limits = new Map<string, Limit>();
   for (const [url, own] of Map.groupBy(uses, (use) => use.url)) {
     await using session = await openSession({
@@ -74,6 +78,7 @@ async function check({ uses, replicaCount, log }: BudgetOptions): Promise<void> 
       applicationName: "caseflow-budget",
       connectTimeoutMs: budgetTimeoutMs,
       answerTimeoutMs: budgetTimeoutMs,
+      signal,
       onError: () => {}, // The query under way fails with it.
     });
     const found = await readLimits(session, own);

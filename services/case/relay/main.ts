@@ -10,12 +10,13 @@ if (import.meta.main) {
     readConfig: readRelayConfig,
     start: async (config, _release, log) => {
       const { replicaCount } = config;
-      await using _budget = await checkConnectionBudget({
-        uses: relayConnections(config),
-        replicaCount,
-        log,
-      });
-      return { ...openRelay(config, log, () => new Date()), facts: {} };
+      await using opened = new AsyncDisposableStack();
+      const budget = opened.use(
+        await checkConnectionBudget({ uses: relayConnections(config), replicaCount, log }),
+      );
+      opened.use(openRelay(config, log, () => new Date(), budget.recheck));
+      const running = opened.move();
+      return { facts: {}, [Symbol.asyncDispose]: () => running.disposeAsync() };
     },
   });
 }

@@ -26,9 +26,14 @@ export function relayConnections({ relayDatabaseUrl: url }: RelayConfig): Connec
 
 /**
  * The relay with a pool and an audit client of its own, and what else its role does; `now` dates its dead letters. Paused, it takes no
- * lane and delivers nothing; the backlog is still told.
+ * lane and delivers nothing; the backlog is still told. `onConnected` is called whenever it has got a connection for its work.
  */
-export function openRelay(config: RelayConfig, log: Log, now: () => Date): Relay {
+export function openRelay(
+  config: RelayConfig,
+  log: Log,
+  now: () => Date,
+  onConnected: () => void = () => {},
+): Relay {
   const opened = new AsyncDisposableStack();
   const pool = opened.use(
     openPool({
@@ -40,6 +45,7 @@ export function openRelay(config: RelayConfig, log: Log, now: () => Date): Relay
       onError: (error) => log.warn({ err: error }, "an idle database connection of the relay died"),
     }),
   );
+  pool.on("acquire", onConnected);
   if (config.relayPaused)
     log.warn("the relay is paused: events wait in the outbox until a start without RELAY_PAUSED");
   const relay = config.relayPaused ? undefined : opened.use(openDelivery(config, pool, log, now));
