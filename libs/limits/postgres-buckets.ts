@@ -128,9 +128,9 @@ export function openPostgresBuckets(options: PostgresBucketsOptions): PostgresBu
   /** Removes a tenant's rows that are full, as many statements as that takes; whether none is left. */
   async function sweepTenant(tenantId: string): Promise<boolean> {
     const statements = [removeFull(tenantId), findBucket(tenantId)];
-    const options = { tenantId, timeoutMs: sweepTimeoutMs, isUntraced: true };
+    const sweeping = { tenantId, timeoutMs: sweepTimeoutMs, isUntraced: true };
     for (;;) {
-      const [removed, left] = await runForTenant(pool, options, statements);
+      const [removed, left] = await runForTenant(pool, sweeping, statements);
       if (left?.rowCount === 0) return true;
       if (removed?.rowCount !== removedMax) return false;
     }
@@ -159,14 +159,14 @@ export function openPostgresBuckets(options: PostgresBucketsOptions): PostgresBu
       isSweeping = false;
     }
   };
-  const sweeping = setInterval(() => void sweepAlone(), sweepEveryMs).unref();
+  const timer = setInterval(() => void sweepAlone(), sweepEveryMs).unref();
 
   return {
     take,
     timeoutMs,
     sweep,
     async [Symbol.asyncDispose]() {
-      clearInterval(sweeping);
+      clearInterval(timer);
       await pool[Symbol.asyncDispose]();
     },
   };

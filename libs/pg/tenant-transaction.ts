@@ -94,8 +94,8 @@ export async function runTransaction(
   if (!(options.timeoutMs >= 1)) throw new TimeBudgetSpentError(options.timeoutMs);
   const prepared = prepareStatements(statements);
   const name = statements.map((statement) => statement.name).join(" ");
-  const exchange = () => runBefore(endsAt, on, options, prepared);
-  const run = options.isUntraced ? exchange : () => withStatementSpan(name, exchange, statements.length);
+  const once = () => runBefore(endsAt, on, options, prepared);
+  const run = options.isUntraced ? once : () => withStatementSpan(name, once, statements.length);
   return options.readOnly ? tryAgainUntil(endsAt, run) : run();
 }
 

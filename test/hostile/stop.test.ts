@@ -184,9 +184,10 @@ test.each(["case", "audit"] as const)(
   { timeout },
   async (name) => {
     // The start goes on at once, or with a database that says nothing more.
-    for (const [until, point] of (["signalled", "stopping"] as const).flatMap((until) =>
-      stopPoints(30, 1, isCampaign).map((point) => [until, point] as const),
-    )) {
+    const moments = (["signalled", "stopping"] as const).flatMap((held) =>
+      stopPoints(30, 1, isCampaign).map((at) => [held, at] as const),
+    );
+    for (const [until, point] of moments) {
       await using service = services[name]();
       const strike = signalAt(name === "case" ? toCase : toAudit, point, service, { until });
       const when = `${point.when} message ${point.n} of the start, held until ${until}`;
