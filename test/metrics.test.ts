@@ -4,7 +4,7 @@ import { connect } from "node:http2";
 import { ConnectError } from "@connectrpc/connect";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createAuditClient } from "#libs/client/audit-client.ts";
-import { createCaseAdminClient } from "#libs/client/case-admin-client.ts";
+import { createCaseAdminClient, type CaseAdminClient } from "#libs/client/case-admin-client.ts";
 import { createCaseClient, type CaseClient } from "#libs/client/case-client.ts";
 import { bareLimits } from "./support/bare-limits.ts";
 import { content } from "./support/case-service.ts";
@@ -14,8 +14,9 @@ import { startPostgresProxy, type PostgresProxy } from "./support/postgres-proxy
 import { startProcessPair, type ProcessPair } from "./support/process-pair.ts";
 import { scrape, type Scrape } from "./support/scrape.ts";
 import { makeSigning } from "./support/signing.ts";
+import { openSuperuser } from "./support/superuser.ts";
 
-/* A running pair, and the same traffic for every test: the counts below are all there is. The last test alone adds to it. */
+/* A running pair, and the same traffic for every test: the counts below are all there is. The last two tests alone add to it. */
 
 const waits = { timeout: 20_000 };
 const tenant = "tenant-xq1";
@@ -29,6 +30,7 @@ let pair: ProcessPair;
 let receiver: OtlpReceiver;
 let proxy: PostgresProxy;
 let caseworker: CaseClient;
+let admin: CaseAdminClient;
 const secrets: string[] = [tenant, person, supervisor];
 
 const tokenOf = (sub: string, roles: readonly string[], more = {}) =>
@@ -77,7 +79,7 @@ async function makeTraffic(): Promise<void> {
   const taken = makeEvent({ tenantId: tenant, source: "caseflow/case", subject: "policy/permit" });
   await audit.recordEvents({ events: [taken.bytes] });
   secrets.push(taken.eventId);
-  const admin = opened.use(
+  admin = opened.use(
     createCaseAdminClient({
       url: pair.cases.url,
       token: await tokenOf("operator", ["operator", "supervisor"]),
@@ -358,6 +360,28 @@ test("no label holds a tenant, a principal, or the id of a case, an event or a r
     (value) => idPattern.test(value) || secrets.some((secret) => value.includes(secret)),
   );
   expect(telling).toEqual([]);
+});
+
+test("an event behind a dead letter of its case has no age, another event has one while it waits", async () => {
+  const told = async () => {
+    const { sum } = await scrape(pair.cases.metricsUrl);
+    return {
+      pending: sum("outbox_pending"),
+      aged: sum("outbox_oldest_pending_age_seconds")! > 0,
+      deadLetters: sum("dead_letters"),
+    };
+  };
+  const policy = { approvalsRequired: 2, appealWindowDays: 30 };
+  await admin.setCasePolicy({ requestId: randomUUID(), caseType: "permit", policy, reason: "more rules" });
+  await expect.poll(told, waits).toEqual({ pending: 1, aged: false, deadLetters: 1 });
+
+  await using superuser = await openSuperuser(pair.caseDatabase.superuserUrl);
+  await superuser.query("BEGIN");
+  await superuser.query("LOCK TABLE tombstones IN ACCESS EXCLUSIVE MODE"); // The relay reads it with each event.
+  await caseworker.createCase({ requestId: randomUUID(), caseType: "licence", content });
+  await expect.poll(told, waits).toEqual({ pending: 2, aged: true, deadLetters: 1 });
+  await superuser.query("ROLLBACK");
+  await expect.poll(told, waits).toEqual({ pending: 1, aged: false, deadLetters: 1 });
 });
 
 test("methods and paths that do not exist, and ids and tenants never seen before, add no series", async () => {

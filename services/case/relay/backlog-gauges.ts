@@ -23,7 +23,7 @@ type Backlog = PendingRow & DeadLetterCountRow;
 
 /**
  * Tells what waits for delivery, until it is disposed. While the database cannot tell, neither is told: the gauges are absent. What
- * waits behind a dead letter waits too.
+ * waits behind a dead letter is counted, but has no age: it waits for an operator.
  */
 export function watchBacklog({ pool, now }: BacklogOptions): Disposable {
   const meter = metrics.getMeter("caseflow.relay");
@@ -31,7 +31,8 @@ export function watchBacklog({ pool, now }: BacklogOptions): Disposable {
     description: "Events that wait for delivery",
   });
   const oldest = meter.createObservableGauge("outbox.oldest_pending_age", {
-    description: "How long ago the first event that waits was recorded; 0 when none waits",
+    description:
+      "How long ago the first event was recorded that waits behind no dead letter; 0 when none does",
     unit: "s",
   });
   const deadLetters = meter.createObservableGauge("dead_letters", {
