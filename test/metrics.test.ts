@@ -313,6 +313,23 @@ test("the backlog and what became of deliveries are told: one dead letter, and e
 
 test("what has never happened is told as 0, where somebody is to be woken when it does", async () => {
   const [cases, audit] = await Promise.all([scrape(pair.cases.metricsUrl), scrape(pair.audit.metricsUrl)]);
+  const failures = [
+    ["internal", ""],
+    ["unknown", ""],
+    ["deadline_exceeded", ""],
+    ["unavailable", "DEPENDENCY_DOWN"],
+    ["unavailable", "OVERLOADED"],
+    ["unavailable", "OUTCOME_UNKNOWN"],
+  ] as const;
+  const failed = ({ sum }: Scrape, method: string) =>
+    failures.map(([code, reason]) => sum("rpc_server_requests_total", { method, code, reason }));
+  const none = failures.map(() => 0);
+  expect(failed(cases, "caseflow.cases.v1.CaseService/AppealCase")).toEqual(none);
+  expect(failed(cases, "caseflow.cases.v1.CaseAdminService/GetCasePolicy")).toEqual(none);
+  expect(failed(audit, "caseflow.audit.v1.AuditService/RecordEvents")).toEqual(none);
+  // A stream's end says little: objectives do not count it.
+  const unseen = failures.map(() => undefined);
+  expect(failed(cases, "caseflow.cases.v1.CaseService/WatchCases")).toEqual(unseen);
   for (const outcome of ["unreachable", "refused", "failed"])
     expect(cases.sum("relay_deliveries_total", { outcome })).toBe(0);
   expect(audit.sum("caseflow_audit_rejections_total", { reason: "EVENT_ID_REUSED" })).toBe(0);

@@ -13,6 +13,7 @@ import { authz } from "#libs/gen/caseflow/options/v1/authz_pb.ts";
 import type { MethodAuthz } from "#libs/rpc/authenticate.ts";
 import { noteMessages, type CallNotes } from "#libs/rpc/call-notes.ts";
 import { createCallChain } from "#libs/rpc/call-chain.ts";
+import { codeName } from "#libs/rpc/code-name.ts";
 import { listen } from "#libs/rpc/listen.ts";
 import { monitorHealth } from "#libs/rpc/monitor-health.ts";
 import { createOperatorPages } from "#libs/rpc/operator-pages.ts";
@@ -26,6 +27,7 @@ import { refuseDisabled } from "./disabled-methods.ts";
 import { limitCalls } from "./limit-calls.ts";
 import type { RateLimits } from "./limit-settings.ts";
 import type { Probes } from "./open-probes.ts";
+import type { DatabaseReason } from "./report-database-faults.ts";
 
 /** The reasons that serving itself gives; a service's own come on top. */
 export type ServingReason =
@@ -87,6 +89,16 @@ const clockToleranceSeconds = 5;
 /** Drivers of container logs cut lines at 16 KiB; the rest is for what every call has. */
 const notesBytesMax = 8 * 1024;
 
+const databaseReasons: readonly DatabaseReason[] = ["DEPENDENCY_DOWN", "OUTCOME_UNKNOWN", "OVERLOADED"];
+/** How calls end that fail for a reason of ours; docs/slo.md counts them. */
+const failures = [
+  ...[Code.Internal, Code.Unknown, Code.DeadlineExceeded].map((code) => ({
+    code: codeName(code),
+    reason: "",
+  })),
+  ...databaseReasons.map((reason) => ({ code: codeName(Code.Unavailable), reason })),
+];
+
 /** What Connect itself refuses, by its code. */
 const connectReasons: Partial<Record<Code, ServingReason>> = {
   [Code.InvalidArgument]: "INVALID_REQUEST",
@@ -112,7 +124,7 @@ export async function serve<R extends string>(options: ServeOptions<R>): Promise
     clockToleranceSeconds,
     onKeysFailure: (error) => log.warn({ err: error }, "the key set cannot be loaded"),
   });
-  const measure = createRequestMetrics();
+  const measure = createRequestMetrics(services, failures);
   const limits = opened.use(limitCalls(options));
   const guarded = new Set(services.map(({ typeName }) => typeName));
   const chain = createCallChain<R | ServingReason>({
