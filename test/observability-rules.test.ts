@@ -7,7 +7,8 @@ import {
   readPrometheusFile,
   readRules,
   readRuleTests,
-  ruleTestFiles,
+  ruleFiles,
+  testFileOf,
   type AlertRule,
   type Rules,
   type RuleTest,
@@ -93,7 +94,7 @@ test("everything that is recorded is asked for, and every job that is asked for 
 
 test.skipIf(promtool === undefined)("promtool takes the rules and the sample configuration", async () => {
   for (const args of [
-    ["rules", "rules.yaml"],
+    ["rules", ...ruleFiles],
     ["config", "prometheus.yaml"],
   ]) {
     const { stdout } = await run("promtool", ["check", ...args], { cwd: prometheusFolder });
@@ -103,14 +104,14 @@ test.skipIf(promtool === undefined)("promtool takes the rules and the sample con
 
 /** Groups that are evaluated in another order see what was recorded one step before, which is too old for them. */
 test("unit tests evaluate the groups in the order of the rules", async () => {
-  const order = (await readPrometheusFile<{ groups: { name: string }[] }>("rules.yaml")).groups;
-  for (const file of ruleTestFiles) {
-    const { group_eval_order: told } = await readPrometheusFile<{ group_eval_order: string[] }>(file);
-    expect(told, file).toEqual(order.map(({ name }) => name));
+  for (const file of ruleFiles) {
+    const { groups } = await readPrometheusFile<{ groups: { name: string }[] }>(file);
+    const told = await readPrometheusFile<{ group_eval_order: string[] }>(testFileOf(file));
+    expect(told.group_eval_order, file).toEqual(groups.map(({ name }) => name));
   }
 });
 
-test.skipIf(promtool === undefined).each(ruleTestFiles)(
+test.skipIf(promtool === undefined).each(ruleFiles.map(testFileOf))(
   "each alert fires and is quiet as %s says",
   async (file) => {
     const ended = await run("promtool", ["test", "rules", file], { cwd: prometheusFolder }).catch(

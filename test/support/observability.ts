@@ -3,7 +3,9 @@ import { parse } from "yaml";
 import { readExpression } from "./promql.ts";
 
 export const prometheusFolder = "deploy/observability/prometheus";
-export const ruleTestFiles = ["slo.test.yaml", "rules.test.yaml"] as const;
+/** Files of rules and, beside each, of its unit tests. */
+export const ruleFiles = ["slo.yaml", "rules.yaml"] as const;
+export const testFileOf = (file: (typeof ruleFiles)[number]): string => file.replace(".yaml", ".test.yaml");
 
 export interface RecordingRule {
   readonly record: string;
@@ -37,10 +39,10 @@ export async function readPrometheusFile<T>(name: string): Promise<T> {
 }
 
 export async function readRules(): Promise<Rules> {
-  const { groups } = await readPrometheusFile<{ groups: { rules: (AlertRule | RecordingRule)[] }[] }>(
-    "rules.yaml",
+  const files = await Promise.all(
+    ruleFiles.map((name) => readPrometheusFile<{ groups: { rules: (AlertRule | RecordingRule)[] }[] }>(name)),
   );
-  const rules = groups.flatMap((group) => group.rules);
+  const rules = files.flatMap(({ groups }) => groups.flatMap((group) => group.rules));
   return {
     recordings: rules.filter((rule) => "record" in rule),
     alerts: rules.filter((rule) => "alert" in rule),
@@ -49,7 +51,7 @@ export async function readRules(): Promise<Rules> {
 
 export async function readRuleTests(): Promise<RuleTest[]> {
   const files = await Promise.all(
-    ruleTestFiles.map((name) => readPrometheusFile<{ tests: RuleTest[] }>(name)),
+    ruleFiles.map((name) => readPrometheusFile<{ tests: RuleTest[] }>(testFileOf(name))),
   );
   return files.flatMap(({ tests }) => tests);
 }
