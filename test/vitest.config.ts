@@ -28,7 +28,7 @@ export default defineConfig({
     maxWorkers: 3, // Files at a time: each may run services of its own, and waits for them half of its time.
     globalSetup: fileURLToPath(new URL("support/cluster.ts", import.meta.url)),
     provide: { crashPointStride: 18 }, // `npm run torture` takes them all.
-    testTimeout: 30_000,
+    testTimeout: 60_000, // What hangs ends here; a busy machine takes its time.
     hookTimeout: 60_000,
     teardownTimeout: 30_000,
     expect: { poll: { timeout: 10_000 } }, // What a test waits for comes late on a busy machine.
