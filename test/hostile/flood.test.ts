@@ -22,6 +22,7 @@ import { createIssuer, type Issuer } from "../support/tokens.ts";
 /** Above the services' own limit of ten seconds. */
 const limits = { ...bareLimits, defaultTimeoutMs: 15_000 };
 const waits = { timeout: 20_000, interval: 20 };
+const timeout = 60_000;
 const poolMax = 1;
 /** What may wait, of all tenants together. */
 const waitingMax = poolMax * waitingMaxPerConnection;
@@ -125,6 +126,7 @@ const times = <T>(count: number, make: () => T): T[] => Array.from({ length: cou
 
 test.each(["case", "audit"])(
   "with calls of one tenant queued up at the %s service, each call of another reaches the database behind one of them",
+  { timeout },
   async (name) => {
     const service = services.get(name)!;
     const flooding = waitingMax - 15;
@@ -135,7 +137,8 @@ test.each(["case", "audit"])(
       calls.push(...times(poolMax + flooding, () => refusalOf(service.read("flood"))));
       await expect.poll(() => waitingIn(service), waits).toBeGreaterThanOrEqual(flooding);
       calls.push(...times(quiet, () => refusalOf(service.read("quiet"))));
-      await expect.poll(() => waitingIn(service), waits).toBeGreaterThanOrEqual(flooding + quiet);
+      // With the health probe, which waits half of the time: else it might stand for one of them that is still to come.
+      await expect.poll(() => waitingIn(service), waits).toBe(flooding + quiet + 1);
       service.proxy.reset();
     }
     expect(new Set(await Promise.all(calls))).toEqual(new Set(["accepted"]));
@@ -154,6 +157,7 @@ test.each(["case", "audit"])(
 
 test.each(["case", "audit"])(
   "what is too much for the queue of the %s service is refused at once, of the flood alone, and the rest is answered",
+  { timeout },
   async (name) => {
     const service = services.get(name)!;
     const shed = async (): Promise<number> =>
@@ -179,8 +183,8 @@ test.each(["case", "audit"])(
     const answers = await Promise.all(flood);
     expect(new Set(answers)).toEqual(new Set(["accepted", "Unavailable OVERLOADED"]));
     const refused = answers.filter((answer) => answer !== "accepted").length;
-    // The health probe takes a place now and then.
+    // The health probe takes a place once a second, for the ten seconds at most that calls may wait.
     expect(refused).toBeGreaterThanOrEqual(tooMany + quiet.length);
-    expect(refused).toBeLessThanOrEqual(tooMany + quiet.length + 3);
+    expect(refused).toBeLessThanOrEqual(tooMany + quiet.length + 10);
   },
 );
