@@ -214,7 +214,7 @@ test(
       const first = newTrace();
       await client.createCase(newCase, first);
 
-      const strike = signalAt(toCase, point, service, { counts: ofTenant });
+      const strike = signalAt(toCase, point, service, { counts: ofTenant, until: "draining" });
       const last = newTrace();
       const told = await refusalOf(client.createCase(newCase, last));
       const when = `${point.when} message ${point.n}, ${strike.struckAt}`;
@@ -239,7 +239,7 @@ test(
       const tail = await openTail(auditor);
       await source.recordEvents({ events: [makeEvent().bytes] });
 
-      const strike = signalAt(toAudit, point, service, { counts: ofTenant });
+      const strike = signalAt(toAudit, point, service, { counts: ofTenant, until: "draining" });
       const last = newTrace();
       const told = await refusalOf(source.recordEvents({ events: [makeEvent().bytes] }, last));
       const when = `${point.when} message ${point.n}, ${strike.struckAt}`;

@@ -5,6 +5,7 @@ import type { ArmedStrike, CrashProxy, Message } from "./crash-proxy.ts";
 import type { OtlpReceiver } from "./otlp-receiver.ts";
 import { readRunSettings } from "./run-settings.ts";
 import type { SpawnedService } from "./service-process.ts";
+import { waitUntil } from "./wait-until.ts";
 
 /** Above every limit of a service that stops; with `shortDrain`. */
 export const stopMs = 30_000;
@@ -31,8 +32,8 @@ export function stopPoints(messages: number, few: number, isCampaign: boolean): 
 
 interface SignalOptions {
   readonly counts?: (message: Message) => boolean;
-  /** How long the database's messages are on their way: until the service was sent the signal, knows that it is to stop, or is gone. */
-  readonly until?: "signalled" | "stopping" | "ended";
+  /** How long the database's messages are on their way: until the service was sent the signal, knows of it, takes no more calls, or is gone. */
+  readonly until?: "signalled" | "stopping" | "draining" | "ended";
 }
 
 /** Makes a message between a service and its database the moment of SIGTERM. */
@@ -49,8 +50,19 @@ export function signalAt(
       service.signal("SIGTERM");
       if (until === "signalled") return;
       await (until === "ended" ? service.ended : Promise.race([service.said("stopping"), service.ended]));
+      if (until === "draining") await untilPortCloses(service);
     },
   });
+}
+
+async function untilPortCloses(service: SpawnedService): Promise<void> {
+  const { url } = await service.said("listening");
+  const isOpen = () =>
+    fetch(String(url), { headers: { connection: "close" } }).then(
+      () => true,
+      () => false,
+    );
+  await waitUntil(async () => !(await isOpen()));
 }
 
 /** How many messages an operation has that is not struck. */
