@@ -206,7 +206,7 @@ test.each(chosen)(
         expect(waiting).toBeLessThanOrEqual(waitingMax);
         if (hangs) expect(waiting).toBeGreaterThan(waitingMax / 2);
         expect(inUse).toBeLessThanOrEqual(poolMax);
-        expect(connections).toBeLessThanOrEqual(poolMax);
+        expect(connections).toBeLessThanOrEqual(2 * poolMax); // One comes while the one that was cut still goes.
       }
       if (hangs) expect(said).toContain("Unavailable OVERLOADED");
       expect(rssGrowth).toBeLessThan(rssGrowthMax);
