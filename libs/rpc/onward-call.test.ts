@@ -41,7 +41,7 @@ async function startHop(before: (context: HandlerContext) => Promise<unknown> = 
 }
 
 test("within a handler the caller's deadline is the budget, less a margin at each hop, however much it is", async () => {
-  for (const timeoutMs of [900, 60_000]) {
+  for (const timeoutMs of [4_000, 60_000]) {
     await using hop = await startHop();
     await hop.health.check({}, { timeoutMs });
     const told = Number.parseInt(hop.target.requests[0]?.header.get("grpc-timeout") ?? "", 10);
@@ -62,8 +62,8 @@ test("with the caller's time spent nothing is sent", async () => {
     if (!context.signal.aborted) await once(context.signal, "abort");
     expect(() => onwardCall(context)).toThrow(expect.objectContaining({ code: Code.DeadlineExceeded }));
   });
-  // Time enough to reach the handler, which waits until it is over.
-  await expect(hop.health.check({}, { timeoutMs: 1_000 })).rejects.toHaveProperty(
+  // The service alone knows of the deadline: the caller, who waits, sends the call however late it comes to it.
+  await expect(hop.health.check({}, { headers: { "grpc-timeout": "1S" } })).rejects.toHaveProperty(
     "code",
     Code.DeadlineExceeded,
   );
