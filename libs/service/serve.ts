@@ -7,6 +7,7 @@ import {
   type Message,
 } from "@bufbuild/protobuf";
 import { Code, type ConnectRouter } from "@connectrpc/connect";
+import { createValidator } from "@bufbuild/protovalidate";
 import { createValidateInterceptor } from "@connectrpc/validate";
 import type { ShownSetting } from "#libs/config/setting.ts";
 import { authz } from "#libs/gen/caseflow/options/v1/authz_pb.ts";
@@ -99,6 +100,9 @@ const failures = [
   ...databaseReasons.map((reason) => ({ code: codeName(Code.Unavailable), reason })),
 ];
 
+/** One a process: it keeps the rules that it has compiled. */
+const validator = createValidator();
+
 /** What Connect itself refuses, by its code. */
 const connectReasons: Partial<Record<Code, ServingReason>> = {
   [Code.InvalidArgument]: "INVALID_REQUEST",
@@ -151,7 +155,7 @@ export async function serve<R extends string>(options: ServeOptions<R>): Promise
     },
     gates: [refuseDisabled(options.disabledMethods), limits.gate],
     trace: serverSpans,
-    interceptors: [noteMessages(options.noteMessage), createValidateInterceptor()],
+    interceptors: [noteMessages(options.noteMessage), createValidateInterceptor({ validator })],
   });
   const server = opened.use(
     await listen({

@@ -22,6 +22,7 @@ import {
 } from "#services/local/databases.ts";
 
 import { findSecrets } from "./find-secrets.ts";
+import { openMemoryFolder } from "./memory-folder.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -43,8 +44,10 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   opened.defer(() => remove(home));
   const nativeDir = process.env["TEST_POSTGRES_BIN"];
   const other = nativeDir === undefined ? {} : { nativeDir };
+  const memory = await openMemoryFolder();
+  if (memory !== undefined) opened.use(memory);
   const server = opened.use(await startPostgres({ home, fsync: false, maxConnections, ...other }));
-  await makeTemplates(server);
+  await makeTemplates(server, memory?.path);
   project.provide("postgresSocketDir", server.socketDir);
   const outputFolder = await mkdtemp(join(tmpdir(), "caseflow-output-"));
   project.provide("outputFolder", outputFolder);
@@ -55,12 +58,15 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   };
 }
 
-async function makeTemplates(server: PostgresServer): Promise<void> {
+/** Copies of a template lie where it does: in `folder`, if one is given. */
+async function makeTemplates(server: PostgresServer, folder: string | undefined): Promise<void> {
   const superuserUrl = server.url("postgres", "postgres");
   await createDatabases(superuserUrl, templates);
   await using session = await openSuperuserSession(superuserUrl);
+  if (folder !== undefined) await session.query(`CREATE TABLESPACE memory LOCATION '${folder}'`);
   for (const kind of ["case", "audit"] as const) {
     await migrateDatabase(kind, server.url(databaseRoles[kind].owner, templates[kind]));
+    if (folder !== undefined) await session.query(`ALTER DATABASE ${templates[kind]} SET TABLESPACE memory`);
     await session.query(`ALTER DATABASE ${templates[kind]} WITH IS_TEMPLATE true ALLOW_CONNECTIONS false`);
   }
 }

@@ -38,7 +38,8 @@ interface Address {
   readonly port?: number;
 }
 
-const stackFramesMax = 30;
+/** A socket is made far below the code that asked for it; timers are many, and made near it. */
+const stackFramesMax = { others: 30, timer: 8 };
 const framesShown = 4;
 /** The runner's own timers and channels, and ours. */
 const ofRunner = /node_modules\/(?:vitest|@vitest|vite)\/|\/support\/leak-watch\.ts/;
@@ -55,7 +56,7 @@ const hook = createHook({
     const kind = kinds[type];
     if (kind === undefined) return;
     const limit = Error.stackTraceLimit;
-    Error.stackTraceLimit = stackFramesMax;
+    Error.stackTraceLimit = type === "Timeout" ? stackFramesMax.timer : stackFramesMax.others;
     open.set(id, { kind, made: new Error(kind), handle: new WeakRef(handle) });
     Error.stackTraceLimit = limit;
   },

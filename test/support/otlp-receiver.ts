@@ -161,12 +161,17 @@ export function readSpans(request: TraceRequest): ReceivedSpan[] {
         kind: kinds[span.kind ?? 0] ?? "unspecified",
         attributes: readAttributes(span.attributes),
         links: (span.links ?? []).map(({ traceId, spanId }) => ({ traceId, spanId })),
-        startedAtMs: Number(span.startTimeUnixNano) / 1e6,
-        endedAtMs: Number(span.endTimeUnixNano) / 1e6,
+        startedAtMs: toMs(span.startTimeUnixNano),
+        endedAtMs: toMs(span.endTimeUnixNano),
         failed: span.status?.code === statusError,
       })),
     );
   });
+}
+
+/** Exact to the microsecond: as a number, nanoseconds since the epoch are rounded to a quarter of that. */
+function toMs(unixNano: string): number {
+  return Number(BigInt(unixNano) / 1_000n) / 1_000;
 }
 
 function readAttributes(pairs: readonly KeyValue[] = []): Record<string, unknown> {
