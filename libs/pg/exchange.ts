@@ -36,9 +36,22 @@ export async function exchange(
   stream.uncork();
 
   const answers = await Promise.allSettled(sent);
+  if (answers.at(-1)?.status === "rejected") await untilReady(client);
   clearTimeout(guard);
   const [first, ...rest] = answers;
   const last = rest.pop();
   if (!first || !last) throw new Error("unreachable: BEGIN and COMMIT are always sent");
   return { begin: first, statements: rest, commit: last, overdue };
+}
+
+/** The server tells why it refused a COMMIT before it tells the state after it, which may come in a packet of its own. */
+async function untilReady(client: Client): Promise<void> {
+  const { connection } = client;
+  if (client.getTransactionStatus() === "I" || connection.stream.destroyed) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  connection.once("readyForQuery", resolve);
+  connection.stream.once("close", resolve);
+  await promise;
+  connection.off("readyForQuery", resolve);
+  connection.stream.off("close", resolve);
 }
