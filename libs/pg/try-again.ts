@@ -1,7 +1,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { DatabaseError } from "pg";
 import { createBackoff } from "#libs/resilience/backoff.ts";
-import { StatementTimeoutError } from "./transaction-errors.ts";
+import { StatementTimeoutError, TimeBudgetSpentError } from "./transaction-errors.ts";
 
 /** `serialization_failure` and `deadlock_detected`. */
 const tryAgainCodes: ReadonlySet<string> = new Set(["40001", "40P01"]);
@@ -19,18 +19,25 @@ export function asksToTryAgain(error: unknown): boolean {
  */
 export async function tryAgainUntil<T>(endsAt: number, read: () => Promise<T>): Promise<T> {
   const nextPauseMs = createBackoff(pauses, Math.random);
-  for (;;) {
+  for (let refusal: unknown; ;) {
     try {
       return await read();
     } catch (error) {
-      if (!asksToTryAgain(error)) throw error;
+      // The pause took longer than it was to, or what was left after it was too little.
+      const isLate = refusal !== undefined && isOutOfTime(error);
+      if (!isLate && !asksToTryAgain(error)) throw error;
+      if (!isLate) refusal = error;
       const pauseMs = nextPauseMs();
-      if (performance.now() + pauseMs >= endsAt) {
+      if (isLate || performance.now() + pauseMs >= endsAt) {
         throw new StatementTimeoutError("the database asked to try again until the time was over", {
-          cause: error,
+          cause: refusal,
         });
       }
       await pause(pauseMs);
     }
   }
+}
+
+function isOutOfTime(error: unknown): boolean {
+  return error instanceof TimeBudgetSpentError || error instanceof StatementTimeoutError;
 }
