@@ -101,9 +101,7 @@ test("a caller that leaves with its request half sent is forgotten", async () =>
   const session = openSession(server.url);
   expect(await statusOf(session.http2, { ":path": "/nothing" })).toBe(404);
   session[Symbol.dispose]();
-  const before = performance.now();
-  await server.stop({ drainMs: 5_000 });
-  expect(performance.now() - before).toBeLessThan(2_000);
+  await within(server.stop({ drainMs: 20_000 }), "the stop");
 });
 
 test("headers beyond the limits are refused, in HTTP/1.1 and HTTP/2", async () => {
@@ -244,9 +242,7 @@ test("a stop is quick when nothing is in flight, whatever connections are open",
   using idle = await openSocket(server.port);
   idle.socket.write(http1Request());
   await idle.read(12);
-  const before = performance.now();
-  await server.stop({ drainMs: 20_000 });
-  expect(performance.now() - before).toBeLessThan(2_000);
+  await within(server.stop({ drainMs: 20_000 }), "the stop");
   await Promise.all([silent.closed, idle.closed]);
   for (const client of clients) client[Symbol.dispose]();
 });
