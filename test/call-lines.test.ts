@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createAuditClient } from "#libs/client/audit-client.ts";
 import { createCaseClient, type CaseClient } from "#libs/client/case-client.ts";
-import { bareLimits } from "./support/bare-limits.ts";
+import { patientLimits } from "./support/bare-limits.ts";
 import { content } from "./support/case-service.ts";
 import { startOtlpReceiver, type OtlpReceiver } from "./support/otlp-receiver.ts";
 import { testSource } from "./support/audit-service.ts";
@@ -34,7 +34,7 @@ const tokenOf = (sub: string, role: string) => pair.issuer.token({ tenant: "acme
 
 async function as(sub: string, role: string): Promise<CaseClient> {
   const token = await tokenOf(sub, role);
-  return opened.use(createCaseClient({ url: pair.cases.url, token, limits: bareLimits }));
+  return opened.use(createCaseClient({ url: pair.cases.url, token, limits: patientLimits }));
 }
 
 const linesOf = (service: "cases" | "audit"): Line[] =>
@@ -164,7 +164,7 @@ test("lines and traces of one write can be joined in both services, by correlati
   const batch = ofBatch();
 
   const token = await tokenOf("auditor", "auditor");
-  await using auditor = createAuditClient({ url: pair.audit.url, token, limits: bareLimits });
+  await using auditor = createAuditClient({ url: pair.audit.url, token, limits: patientLimits });
   const { events } = await auditor.listEvents({ filter: { correlationId } });
   expect(events).toMatchObject([
     {
@@ -198,7 +198,7 @@ test("each id of a batch of 500 events with long ids is in a line of its call, a
     roles: ["event_source"],
     sources: [testSource],
   });
-  await using source = createAuditClient({ url: pair.audit.url, token, limits: bareLimits });
+  await using source = createAuditClient({ url: pair.audit.url, token, limits: patientLimits });
   await source.recordEvents({ events });
 
   const [call] = await callLines("audit", { principal: "large-source" });

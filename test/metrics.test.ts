@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { createAuditClient } from "#libs/client/audit-client.ts";
 import { createCaseAdminClient, type CaseAdminClient } from "#libs/client/case-admin-client.ts";
 import { createCaseClient, type CaseClient } from "#libs/client/case-client.ts";
-import { bareLimits } from "./support/bare-limits.ts";
+import { patientLimits } from "./support/bare-limits.ts";
 import { content } from "./support/case-service.ts";
 import { makeEvent } from "./support/events.ts";
 import { startOtlpReceiver, type OtlpReceiver } from "./support/otlp-receiver.ts";
@@ -37,7 +37,7 @@ const tokenOf = (sub: string, roles: readonly string[], more = {}) =>
   pair.issuer.token({ tenant, sub, roles, ...more });
 
 function caseClient(token: string): CaseClient {
-  return opened.use(createCaseClient({ url: pair.cases.url, token, limits: bareLimits }));
+  return opened.use(createCaseClient({ url: pair.cases.url, token, limits: patientLimits }));
 }
 
 async function refused(call: Promise<unknown>): Promise<void> {
@@ -75,7 +75,9 @@ async function makeTraffic(): Promise<void> {
     roles: ["event_source"],
     sources,
   });
-  const audit = opened.use(createAuditClient({ url: pair.audit.url, token: squatter, limits: bareLimits }));
+  const audit = opened.use(
+    createAuditClient({ url: pair.audit.url, token: squatter, limits: patientLimits }),
+  );
   const taken = makeEvent({ tenantId: tenant, source: "caseflow/case", subject: "policy/permit" });
   await audit.recordEvents({ events: [taken.bytes] });
   secrets.push(taken.eventId);
@@ -83,7 +85,7 @@ async function makeTraffic(): Promise<void> {
     createCaseAdminClient({
       url: pair.cases.url,
       token: await tokenOf("operator", ["operator", "supervisor"]),
-      limits: bareLimits,
+      limits: patientLimits,
     }),
   );
   const policy = { approvalsRequired: 1, appealWindowDays: 30 };
@@ -455,11 +457,15 @@ async function strangeCalls(paths: number, strangers: number): Promise<void> {
     const name = randomUUID();
     const roles = ["caseworker"];
     const token = await pair.issuer.token({ tenant: `t-${name}`, sub: `s-${name}`, roles });
-    await using stranger = createCaseClient({ url: pair.cases.url, token, limits: bareLimits });
+    await using stranger = createCaseClient({ url: pair.cases.url, token, limits: patientLimits });
     const caseType = `type_${name.replaceAll("-", "")}`;
     await stranger.createCase({ requestId: randomUUID(), caseType, content });
     await refused(stranger.getCase({ caseId: randomUUID() }));
-    await using nobody = createCaseClient({ url: pair.cases.url, token: randomUUID(), limits: bareLimits });
+    await using nobody = createCaseClient({
+      url: pair.cases.url,
+      token: randomUUID(),
+      limits: patientLimits,
+    });
     await refused(nobody.getCase({ caseId: randomUUID() }));
   }
 }

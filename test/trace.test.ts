@@ -4,7 +4,7 @@ import { createCaseClient } from "#libs/client/case-client.ts";
 import { startOtlpReceiver, type ReceivedSpan } from "./support/otlp-receiver.ts";
 import { startProcessPair } from "./support/process-pair.ts";
 import { openCaseInSpan } from "./support/traced-caller.ts";
-import { bareLimits } from "./support/bare-limits.ts";
+import { patientLimits } from "./support/bare-limits.ts";
 import { content } from "./support/case-service.ts";
 
 test("one trace leads from the caller through RPC and SQL over the relay to the audit service's append", async () => {
@@ -62,7 +62,7 @@ test("of a write that its caller does not sample nothing is recorded, neither in
   await using receiver = await startOtlpReceiver();
   await using pair = await startProcessPair(receiver.env);
   const token = await pair.issuer.token({ tenant: "acme", sub: "caseworker", roles: ["caseworker"] });
-  await using client = createCaseClient({ url: pair.cases.url, token, limits: bareLimits });
+  await using client = createCaseClient({ url: pair.cases.url, token, limits: patientLimits });
   const hex = () => randomUUID().replaceAll("-", "");
   const write = async (flags: "00" | "01") => {
     const traceId = hex();

@@ -4,7 +4,7 @@ import { shutdownMetrics, startMetrics } from "#libs/telemetry/metrics.ts";
 import { createAuditClient } from "#libs/client/audit-client.ts";
 import { createCaseClient } from "#libs/client/case-client.ts";
 import { startAuditService } from "../support/audit-service.ts";
-import { bareLimits } from "../support/bare-limits.ts";
+import { patientLimits } from "../support/bare-limits.ts";
 import { startCaseService } from "../support/case-service.ts";
 import { cloneAuditDatabase, cloneCaseDatabase } from "../support/databases.ts";
 import { expectNoLeaks } from "../support/leak-check.ts";
@@ -19,8 +19,6 @@ import { createIssuer, type Issuer } from "../support/tokens.ts";
  * which transactions reach the database and by who is turned away.
  */
 
-/** Above the services' own limit of ten seconds. */
-const limits = { ...bareLimits, defaultTimeoutMs: 15_000 };
 const waits = { timeout: 20_000, interval: 20 };
 const timeout = 60_000;
 const poolMax = 1;
@@ -83,7 +81,7 @@ beforeAll(async () => {
       read: inTurn(
         async (tenant) => {
           const token = await service.token("auditor", tenant);
-          return stack.use(createCaseClient({ url: service.url, token, limits }));
+          return stack.use(createCaseClient({ url: service.url, token, limits: patientLimits }));
         },
         (client) => client.listCases({}),
       ),
@@ -108,7 +106,7 @@ beforeAll(async () => {
       read: inTurn(
         async (tenant) => {
           const token = await issuer.token({ tenant, sub: "auditor", roles: ["auditor"] });
-          return stack.use(createAuditClient({ url: service.url, token, limits }));
+          return stack.use(createAuditClient({ url: service.url, token, limits: patientLimits }));
         },
         (client) => client.listSubjectHeads({ source: "test/source" }),
       ),

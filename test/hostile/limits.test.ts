@@ -12,7 +12,7 @@ import { connectForTest, type TestClient } from "#libs/rpc/serve-for-test.ts";
 import { defaultRates, type RateLimits } from "#libs/service/limit-settings.ts";
 import { frame } from "../support/attack-http.ts";
 import { startAuditService } from "../support/audit-service.ts";
-import { bareLimits } from "../support/bare-limits.ts";
+import { patientLimits } from "../support/bare-limits.ts";
 import { content, startCaseService, tenant } from "../support/case-service.ts";
 import { countMetrics } from "../support/count-metrics.ts";
 import { cloneCaseDatabase } from "../support/databases.ts";
@@ -226,7 +226,7 @@ test("calls go on, within the limits, while what counts them is stuck; and are c
   await using client = createCaseClient({
     url: cases.url,
     token: await cases.token("caseworker"),
-    limits: bareLimits,
+    limits: patientLimits,
   });
   const verdicts = await Promise.all(
     Array.from({ length: 30 }, () => refusalOf(client.createCase(newCase()))),

@@ -15,7 +15,7 @@ import { listAllEvents } from "../support/pair.ts";
 import { refusalOf } from "../support/reason-of.ts";
 import { openSuperuser } from "../support/superuser.ts";
 import { createIssuer, type Issuer } from "../support/tokens.ts";
-import { bareLimits } from "../support/bare-limits.ts";
+import { patientLimits } from "../support/bare-limits.ts";
 
 /* The clock of the whole process steps an hour, as when an operator sets the machine's: everything that asks for the date sees it. */
 
@@ -62,7 +62,7 @@ beforeAll(async () => {
     }),
   );
   const token = await issuer.token({ tenant, sub: "caseworker", roles: ["caseworker"], expiresInSeconds });
-  caseworker = stack.use(createCaseClient({ url: cases.url, token, limits: bareLimits }));
+  caseworker = stack.use(createCaseClient({ url: cases.url, token, limits: patientLimits }));
 });
 afterAll(() => stack.disposeAsync());
 
@@ -147,7 +147,7 @@ test.each([hourMs, -hourMs])(
   async (stepMs) => {
     await using renewed = await createIssuer();
     const token = await renewed.token({ tenant, sub: "caseworker", roles: ["caseworker"], expiresInSeconds });
-    await using client = createCaseClient({ url: cases.url, token, limits: bareLimits });
+    await using client = createCaseClient({ url: cases.url, token, limits: patientLimits });
     const list = () => refusalOf(client.listCases({}));
     expect(await list()).toBe("Unauthenticated UNAUTHENTICATED");
     stepClock(stepMs);

@@ -5,7 +5,7 @@ import type { AuditedEvent } from "#libs/gen/caseflow/audit/v1/audit_service_pb.
 import { content, openCase, setPolicy, tenant as victim } from "./case-service.ts";
 import { makeEvent } from "./events.ts";
 import type { Pair } from "./pair.ts";
-import { bareLimits } from "./bare-limits.ts";
+import { patientLimits } from "./bare-limits.ts";
 
 /** Names and words that nobody but the victim uses, by what they are. */
 export const victims = {
@@ -41,7 +41,7 @@ export async function makeVictimsThings({ cases, audit }: Pair): Promise<Victims
     roles: ["caseworker", "supervisor"],
     onBehalfOf: victims["on behalf of"],
   });
-  await using client = createCaseClient({ url: cases.url, token, limits: bareLimits });
+  await using client = createCaseClient({ url: cases.url, token, limits: patientLimits });
   const named = { headers: { "x-correlation-id": victims.correlation } };
   const created = await client.createCase(
     {

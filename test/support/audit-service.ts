@@ -8,7 +8,7 @@ import { cloneAuditDatabase, type AuditDatabase } from "./databases.ts";
 import { makeSigning, type Signing } from "./signing.ts";
 import { keptLog } from "./kept-output.ts";
 import { createIssuer, type Issuer, type TokenOptions } from "./tokens.ts";
-import { bareLimits } from "./bare-limits.ts";
+import { patientLimits } from "./bare-limits.ts";
 
 export interface AuditServiceFixture extends AsyncDisposable {
   readonly url: string;
@@ -81,7 +81,7 @@ export async function startAuditService(
   const clients = opened.use(new AsyncDisposableStack());
   const withToken = async (token: TokenOptions) =>
     clients.use(
-      createAuditClient({ url: service.url, token: await issuer.token(token), limits: bareLimits }),
+      createAuditClient({ url: service.url, token: await issuer.token(token), limits: patientLimits }),
     );
   const running = opened.move();
   return {

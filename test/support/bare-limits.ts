@@ -6,3 +6,9 @@ export const bareLimits = {
   breaker: "off",
   bulkhead: { inFlightMax: 10_000, queueMax: 0 },
 } as const satisfies ClientOptions["limits"];
+
+/** The same, with more time for a call than the services allow themselves: on a busy machine it is their limit that decides. */
+export const patientLimits = {
+  ...bareLimits,
+  defaultTimeoutMs: 15_000,
+} as const satisfies ClientOptions["limits"];

@@ -14,7 +14,7 @@ import { canaries } from "./canaries.ts";
 import { cloneCaseDatabase, type CaseDatabase } from "./databases.ts";
 import { keptLog } from "./kept-output.ts";
 import { createIssuer, type Issuer } from "./tokens.ts";
-import { bareLimits } from "./bare-limits.ts";
+import { patientLimits } from "./bare-limits.ts";
 
 /** The people of the tests, each with the role they act in. */
 export const people = {
@@ -45,9 +45,6 @@ export interface CaseServiceFixture extends AsyncDisposable {
 }
 
 export const tenant = "acme";
-
-/** Above the service's own limit: on a busy machine it is that one which decides. */
-const callMs = 15_000;
 
 /** The service's settings with the relay's among them. */
 export type CaseServiceConfig = Partial<Omit<Config, "relay"> & RelayConfig> & {
@@ -132,7 +129,7 @@ export async function startCaseService(
           createCaseClient({
             url: service.url,
             token: await token(person, of),
-            limits: { ...bareLimits, defaultTimeoutMs: callMs },
+            limits: patientLimits,
           }),
         );
       known.set(key, client);
@@ -145,7 +142,7 @@ export async function startCaseService(
           createCaseAdminClient({
             url: service.url,
             token: await token("operator", of),
-            limits: { ...bareLimits, defaultTimeoutMs: callMs },
+            limits: patientLimits,
           }),
         );
       admins.set(of, client);

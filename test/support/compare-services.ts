@@ -4,7 +4,7 @@ import type { AuditedEvent } from "#libs/gen/caseflow/audit/v1/audit_service_pb.
 import type { Finding } from "#services/cli/reconcile/compare-sides.ts";
 import { reconcile, type Totals } from "#services/cli/reconcile/reconcile.ts";
 import type { AuditServiceFixture } from "./audit-service.ts";
-import { bareLimits } from "./bare-limits.ts";
+import { patientLimits } from "./bare-limits.ts";
 import { tenant, type CaseServiceFixture } from "./case-service.ts";
 
 export interface Services {
@@ -35,8 +35,8 @@ export async function compareServices(
   { repair = false, onAnswer = async () => {} }: { repair?: boolean; onAnswer?: () => Promise<void> } = {},
 ): Promise<Comparison> {
   const token = await reconcilerToken(services);
-  await using caseClient = createCaseAdminClient({ url: services.cases.url, token, limits: bareLimits });
-  await using auditClient = createAuditClient({ url: services.audit.url, token, limits: bareLimits });
+  await using caseClient = createCaseAdminClient({ url: services.cases.url, token, limits: patientLimits });
+  await using auditClient = createAuditClient({ url: services.audit.url, token, limits: patientLimits });
   let reads = 0;
   const answer = async <T>(asked: Promise<T>): Promise<T> => {
     const answered = await asked;

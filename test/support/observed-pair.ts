@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { createAuditClient } from "#libs/client/audit-client.ts";
 import { createCaseAdminClient } from "#libs/client/case-admin-client.ts";
 import { createCaseClient } from "#libs/client/case-client.ts";
-import { bareLimits } from "./bare-limits.ts";
+import { patientLimits } from "./bare-limits.ts";
 import { content, people, tenant, type PersonName } from "./case-service.ts";
 import { makeEvent } from "./events.ts";
 import { startProcessPair, type ProcessPair } from "./process-pair.ts";
@@ -30,9 +30,9 @@ export async function startObservedPair(): Promise<ObservedPair> {
 async function makeTraffic(pair: ProcessPair, token: ObservedPair["token"]): Promise<void> {
   const source = "caseflow/case";
   const relay = { sub: "squatter", kind: "service", roles: ["event_source"], sources: [source] } as const;
-  const to = { url: pair.audit.url, limits: bareLimits };
+  const to = { url: pair.audit.url, limits: patientLimits };
   await using squatter = createAuditClient({ ...to, token: await pair.issuer.token(relay) });
-  const toCases = { url: pair.cases.url, limits: bareLimits };
+  const toCases = { url: pair.cases.url, limits: patientLimits };
   await using cases = createCaseClient({ ...toCases, token: await token("caseworker") });
   await using admin = createCaseAdminClient({ ...toCases, token: await token("operator") });
   await using nobody = createCaseClient({ ...toCases, token: "nonsense" });

@@ -3,7 +3,7 @@ import type { AuditedEvent } from "#libs/gen/caseflow/audit/v1/audit_service_pb.
 import { startAuditService, type AuditServiceFixture } from "./audit-service.ts";
 import { startCaseService, tenant, type CaseServiceConfig, type CaseServiceFixture } from "./case-service.ts";
 import { createIssuer, type Issuer } from "./tokens.ts";
-import { bareLimits } from "./bare-limits.ts";
+import { patientLimits } from "./bare-limits.ts";
 
 /** Both services, with the relay between them, each on a database and ports of its own; the audit service signs. */
 export interface Pair extends AsyncDisposable {
@@ -23,7 +23,7 @@ export async function startPair(config: CaseServiceConfig = {}): Promise<Pair> {
 /** All events of a tenant as the audit service lists them, oldest first. */
 export async function listAllEvents(auditUrl: string, issuer: Issuer, of = tenant): Promise<AuditedEvent[]> {
   const token = await issuer.token({ tenant: of, sub: "auditor", roles: ["auditor"] });
-  await using client = createAuditClient({ url: auditUrl, token, limits: bareLimits });
+  await using client = createAuditClient({ url: auditUrl, token, limits: patientLimits });
   const events: AuditedEvent[] = [];
   for (let pageToken = "", more = true; more; more = pageToken !== "") {
     const page = await client.listEvents({ pageSize: 500, pageToken });

@@ -9,7 +9,7 @@ import { reconcile, type Totals } from "#services/cli/reconcile/reconcile.ts";
 import { recordStatement, type Statement } from "#services/cli/reconcile/record-statement.ts";
 import { openSidesLedger } from "#services/cli/reconcile/sides-ledger.ts";
 import { startAuditService } from "./audit-service.ts";
-import { bareLimits } from "./bare-limits.ts";
+import { patientLimits } from "./bare-limits.ts";
 import { type Folder, openFolder } from "./caseflow-command.ts";
 import { startCaseService, tenant, type CaseServiceConfig } from "./case-service.ts";
 import { listAllEvents, type Pair } from "./pair.ts";
@@ -64,8 +64,8 @@ export async function recordBetween(
   wrap: (audit: AuditClient) => AuditClient = (audit) => audit,
 ): Promise<Recording> {
   const token = env["CASEFLOW_TOKEN"]!;
-  await using admin = createCaseAdminClient({ url: env["CASE_URL"]!, token, limits: bareLimits });
-  await using direct = createAuditClient({ url: env["AUDIT_URL"]!, token, limits: bareLimits });
+  await using admin = createCaseAdminClient({ url: env["CASE_URL"]!, token, limits: patientLimits });
+  await using direct = createAuditClient({ url: env["AUDIT_URL"]!, token, limits: patientLimits });
   using ledger = openSidesLedger();
   const audit = wrap(direct);
   const keys = { origin: `${logOrigin}/${tenant}`, verifiers: [readVerifierKey(vkey)] };
