@@ -67,11 +67,15 @@ test("pages of large cases stay below what a gRPC client takes, and lose none", 
     role: "applicant",
     contact: "語".repeat(500),
   }));
-  const made = await Promise.all(
-    Array.from({ length: 40 }, () =>
-      client.createCase({ requestId: randomUUID(), caseType: "permit", content: { title: "t", people } }),
-    ),
-  );
+  const made = [];
+  for (let count = 0; count < 40; count++)
+    made.push(
+      await client.createCase({
+        requestId: randomUUID(),
+        caseType: "permit",
+        content: { title: "t", people },
+      }),
+    );
   const found: string[] = [];
   let pages = 0;
   for (let pageToken = "", more = true; more; more = pageToken !== "") {
