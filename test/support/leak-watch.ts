@@ -14,7 +14,7 @@ export interface LeakWatch extends Disposable {
 }
 
 /** A socket that was destroyed, or a process that was killed, takes a moment to be gone; on a busy machine a long one. */
-const patienceMs = 5_000;
+const patienceMs = 20_000;
 const lookEveryMs = 5;
 
 /** Watches this process from now on, one watch at a time. Who has left a database has `hangUpMs` to be gone before its drop. */
