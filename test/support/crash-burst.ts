@@ -3,14 +3,13 @@ import { strikeMs, type CaseVictim, type Fault } from "./crash-attack.ts";
 import { within } from "./crash-points.ts";
 import type { Message } from "./crash-proxy.ts";
 import { newTenant } from "./crash-victims.ts";
-import { prepare, send, settle, tracesOf, writes, type Attempt, type Told } from "./crash-write.ts";
+import { prepare, send, settle, tracesOfAll, writes, type Attempt, type Told } from "./crash-write.ts";
 import { refusalOf } from "./reason-of.ts";
 import { openSuperuser } from "./superuser.ts";
 
 /** When in the burst the fault strikes. */
 export type BurstPoint = "none is answered" | "half are answered";
 
-const writesCount = 500;
 /** A connection takes so many calls at a time and a bit more, and each tenant has one of its own. */
 const perTenant = 100;
 const callMs = 20_000;
@@ -18,11 +17,12 @@ const callMs = 20_000;
 export const connections = 20;
 
 /**
- * Sends 500 writes at once, half of them creations, and lets the fault strike when the database has committed the first,
+ * Sends `writesCount` writes at once, hundreds of them, half of them creations, and lets the fault strike when the database has committed the first,
  * of which nobody has heard yet, or half of them. Each write is there whole or not at all; then all are settled by retries.
  */
 export async function attackBurst(
   { victim, fault, superuserUrl }: { victim: CaseVictim; fault: Fault; superuserUrl: string },
+  writesCount: number,
   point: BurstPoint,
 ): Promise<void> {
   const tenants = Array.from({ length: writesCount / perTenant }, newTenant);
@@ -59,17 +59,16 @@ export async function attackBurst(
   await fault.recover();
 
   await using superuser = await openSuperuser(superuserUrl);
-  for (const [index, attempt] of attempts.entries()) {
-    const traces = await tracesOf(superuser, attempt);
-    expect([attempt.before, attempt.write.effect]).toContainEqual(traces);
-    if (told[index]?.outcome === "accepted")
-      expect(traces, "told that it is done").toEqual(attempt.write.effect);
+  for (const [index, traces] of (await tracesOfAll(superuser, attempts)).entries()) {
+    const { before, write } = attempts[index]!;
+    expect([before, write.effect]).toContainEqual(traces);
+    if (told[index]?.outcome === "accepted") expect(traces, "told that it is done").toEqual(write.effect);
   }
   const settled = await Promise.all(
     attempts.map((attempt) => settle(() => victim.as(attempt.write.by, attempt.tenant), attempt, callMs)),
   );
   expect(settled.filter(({ outcome }) => outcome !== "accepted")).toEqual([]);
-  for (const attempt of attempts) expect(await tracesOf(superuser, attempt)).toEqual(attempt.write.effect);
+  expect(await tracesOfAll(superuser, attempts)).toEqual(attempts.map(({ write }) => write.effect));
 }
 
 /** Waits until the service has read all that was sent to it so far for this tenant: what it refuses unasked comes back. */

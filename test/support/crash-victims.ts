@@ -86,9 +86,10 @@ export async function startProcessVictim(
       proxy,
       async as(person, tenant = "acme") {
         const key = `${url()} ${person} ${tenant}`;
+        const found = known.get(key);
+        if (found !== undefined) return found;
         const token = await issuer.token({ tenant, sub: person, roles: people[person] });
-        const client =
-          known.get(key) ?? clients.use(createCaseClient({ url: url(), token, limits: bareLimits }));
+        const client = clients.use(createCaseClient({ url: url(), token, limits: bareLimits }));
         known.set(key, client);
         return client;
       },
@@ -155,6 +156,9 @@ export function auditSettings(databaseUrl: string, issuer: Issuer): Record<strin
   };
 }
 
+/** Whose modules are in the cache. */
+const compiled = new Set<string>();
+
 /** A service as a process whose connections through the proxy are gone once it is killed; it comes back on another port. */
 export async function startKillable(
   proxy: CrashProxy,
@@ -162,7 +166,8 @@ export async function startKillable(
   env: Readonly<Record<string, string>>,
 ): Promise<AsyncDisposable & { url(): string; readonly kill: Fault }> {
   const begin = (): Promise<ServiceProcess> => startServiceProcess(main, env);
-  await (await begin()).end("SIGTERM"); // The cache is written at a clean end only.
+  if (!compiled.has(main)) await (await begin()).end("SIGTERM"); // The cache is written at a clean end only.
+  compiled.add(main);
   let service = await begin();
   return {
     url: () => service.url,
@@ -178,6 +183,7 @@ export async function startKillable(
     [Symbol.asyncDispose]: () => service[Symbol.asyncDispose](),
   };
 }
+
 /** The settings by which a service verifies tokens. */
 export function verifying(issuer: Issuer): Record<string, string> {
   return {

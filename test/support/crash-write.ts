@@ -123,26 +123,44 @@ export async function settle(
 }
 
 /** What there is of the write in the database. */
-export async function tracesOf(
+export async function tracesOf(superuser: pg.Client, attempt: Attempt): Promise<Traces> {
+  return (await tracesOfAll(superuser, [attempt]))[0]!; // One for each.
+}
+
+/** What there is of each of the writes in the database, in their order. */
+export async function tracesOfAll(
   superuser: pg.Client,
-  { tenant, requestId, message }: Attempt,
-): Promise<Traces> {
+  attempts: readonly Attempt[],
+): Promise<readonly Traces[]> {
   const { rows } = await superuser.query<
     Traces & { readonly state: string | null; readonly version: number | null }
   >(
-    `WITH entry AS (SELECT * FROM audit_entries WHERE tenant_id = $1 AND request_id = $2),
-          found AS (SELECT * FROM cases c WHERE tenant_id = $1
-                      AND (case_id = $3 OR EXISTS (SELECT FROM entry e WHERE e.case_id = c.case_id)))
-     SELECT (SELECT state FROM found) AS state,
-            (SELECT version FROM found) AS version,
-            (SELECT count(*)::int FROM entry) AS entries,
-            (SELECT count(*)::int FROM outbox o JOIN entry e USING (tenant_id, event_id)) AS "outboxRows",
-            (SELECT count(*)::int FROM recorded_answers WHERE tenant_id = $1 AND request_id = $2) AS answers,
-            (SELECT count(*)::int FROM case_contents s JOIN entry e USING (tenant_id, case_id)
-              WHERE e.action IN ('create', 'update')) AS contents,
-            (SELECT count(*)::int FROM approvals a JOIN entry e USING (tenant_id, case_id, version)) AS approvals`,
-    [tenant, requestId, message.caseId === "" ? null : message.caseId],
+    `SELECT traces.*
+       FROM unnest($1::text[], $2::uuid[], $3::uuid[]) WITH ORDINALITY AS a (tenant, request, subject, position),
+            LATERAL (
+         WITH entry AS (SELECT * FROM audit_entries WHERE tenant_id = a.tenant AND request_id = a.request),
+              found AS (SELECT * FROM cases c WHERE tenant_id = a.tenant
+                          AND (case_id = a.subject OR case_id IN (SELECT case_id FROM entry)))
+         SELECT (SELECT state FROM found) AS state,
+                (SELECT version FROM found) AS version,
+                (SELECT count(*)::int FROM entry) AS entries,
+                (SELECT count(*)::int FROM outbox o JOIN entry e USING (tenant_id, event_id)) AS "outboxRows",
+                (SELECT count(*)::int FROM recorded_answers
+                  WHERE tenant_id = a.tenant AND request_id = a.request) AS answers,
+                (SELECT count(*)::int FROM case_contents s JOIN entry e USING (tenant_id, case_id)
+                  WHERE e.action IN ('create', 'update')) AS contents,
+                (SELECT count(*)::int FROM approvals p JOIN entry e USING (tenant_id, case_id, version)) AS approvals
+       ) AS traces
+      ORDER BY a.position`,
+    [
+      attempts.map(({ tenant }) => tenant),
+      attempts.map(({ requestId }) => requestId),
+      attempts.map(({ message }) => (message.caseId === "" ? null : message.caseId)),
+    ],
   );
-  const traces = rows[0]!; // One, always.
-  return { ...traces, state: traces.state ?? undefined, version: traces.version ?? undefined };
+  return rows.map((traces) => ({
+    ...traces,
+    state: traces.state ?? undefined,
+    version: traces.version ?? undefined,
+  }));
 }
