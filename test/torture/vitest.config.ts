@@ -4,7 +4,8 @@ import ordinary from "../vitest.config.ts";
 
 /**
  * The campaigns that an ordinary run only begins: a kill and a SIGTERM at every point, also where each one costs a process its start; 10,000
- * changes watched; many rounds of restarts; every way in which a database goes; many more random sequences, and bits turned in a log.
+ * changes watched; many rounds of restarts; every way in which a database goes; many more random sequences, and bits turned in a log; a real
+ * file imported whole.
  */
 const torture = mergeConfig(ordinary, {
   test: {
@@ -20,6 +21,7 @@ torture.test.include = [
   "test/hostile/stop.test.ts",
   "test/hostile/turned-bits.test.ts",
   "test/hostile/watch.test.ts",
+  "test/import.test.ts",
 ];
 
 export default torture;
