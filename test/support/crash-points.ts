@@ -53,8 +53,8 @@ function pointAt(index: number): Point {
 /** All points in a campaign, some in an ordinary run: for attacks that cost a process each, or differ little from a whole one. */
 export const killStride = (): number => inject("crashPointStride");
 
-/** As `killStride`, where a point costs no process: a third in an ordinary run, before and after in turn. */
-export const cutStride = (): number => Math.ceil(killStride() / 6);
+/** As `killStride`, where a point costs no process: a fifth in an ordinary run, before and after in turn. */
+export const cutStride = (): number => Math.ceil(killStride() / 4);
 
 /** Waits for something that must not hang. */
 export async function within<T>(ms: number, what: string, awaited: Promise<T>): Promise<T> {
