@@ -61,9 +61,12 @@ test(
   "when the audit service is killed before or after any message of an append, the batch is stored whole or not at all, and sent again it is known",
   { timeout },
   async () => {
-    await using first = await startAuditProcessVictim(database, issuer);
-    await using second = await startAuditProcessVictim(database, issuer);
-    const stages = [first, second].map(({ victim, kill: fault }) => ({
+    await using victims = new AsyncDisposableStack();
+    const victimsCount = killStride() === 1 ? 2 : 1; // Each has a process to start besides those that are killed.
+    const killables = Array.from({ length: victimsCount }, async () =>
+      victims.use(await startAuditProcessVictim(database, issuer)),
+    );
+    const stages = (await Promise.all(killables)).map(({ victim, kill: fault }) => ({
       superuserUrl: database.superuserUrl,
       victim,
       fault,

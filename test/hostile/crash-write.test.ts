@@ -61,9 +61,12 @@ test(
   "when the service is killed before or after any message of a write, it is there whole or not at all, and a retry settles it",
   { timeout },
   async () => {
-    await using first = await startProcessVictim(database, issuer);
-    await using second = await startProcessVictim(database, issuer);
-    const stages = [first, second].map(({ victim, kill: fault }) => ({
+    await using victims = new AsyncDisposableStack();
+    const victimsCount = killStride() === 1 ? 2 : 1; // Each has a process to start besides those that are killed.
+    const killables = Array.from({ length: victimsCount }, async () =>
+      victims.use(await startProcessVictim(database, issuer)),
+    );
+    const stages = (await Promise.all(killables)).map(({ victim, kill: fault }) => ({
       superuserUrl: database.superuserUrl,
       victim,
       fault,
