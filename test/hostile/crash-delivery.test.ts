@@ -24,7 +24,10 @@ let stages: readonly DeliveryStage[];
 
 beforeAll(async () => {
   const issuer = stack.use(await createIssuer());
-  stages = [stack.use(await startDeliveryStage(issuer)), stack.use(await startDeliveryStage(issuer))];
+  const stagesCount = killStride() === 1 ? 2 : 1; // They do not share what they have to start.
+  stages = await Promise.all(
+    Array.from({ length: stagesCount }, async () => stack.use(await startDeliveryStage(issuer))),
+  );
 });
 afterAll(() => stack.disposeAsync());
 
