@@ -8,7 +8,7 @@ import { writePermitFile } from "./support/permit-file.ts";
 const rowsMany = Number(process.env["CASEFLOW_IMPORT_ROWS"] ?? 12_000);
 const rowsFew = 2_000;
 /** Of the run itself, which asks the service for each row. */
-const rowsWritten = 1_500;
+const rowsWritten = 700;
 const kibMax = 300 * 1_024;
 /** What the collector leaves lying about, and the cache of the sorted rows, which has a limit of its own. */
 const slackKib = 60 * 1_024;
