@@ -84,11 +84,12 @@ describe("inclusion", () => {
   test("a single bit flipped in the leaf hash, the root or any hash of the proof is refused", () => {
     for (const size of oddCases) {
       const claim = inclusionOf(Math.floor(size / 2), size);
-      for (const leafHash of flipped(claim.leafHash))
-        expect(verifyInclusion({ ...claim, leafHash })).toBe(false);
-      for (const root of flipped(claim.root)) expect(verifyInclusion({ ...claim, root })).toBe(false);
-      for (const proof of withOneFlipped(claim.proof))
-        expect(verifyInclusion({ ...claim, proof })).toBe(false);
+      const changed = [
+        ...Array.from(flipped(claim.leafHash), (leafHash) => ({ ...claim, leafHash })),
+        ...Array.from(flipped(claim.root), (root) => ({ ...claim, root })),
+        ...Array.from(withOneFlipped(claim.proof), (proof) => ({ ...claim, proof })),
+      ];
+      expect(changed.filter(verifyInclusion)).toEqual([]);
     }
   });
 
@@ -101,7 +102,7 @@ describe("inclusion", () => {
   });
 
   test("a proof holds for no other index of its tree", () => {
-    for (let size = 1; size <= 70; size += 1) {
+    for (let size = 1; size <= 40; size += 1) {
       for (let index = 0; index < size; index += 1) {
         const claim = inclusionOf(index, size);
         for (let other = 0; other <= size + 1; other += 1) {
@@ -113,10 +114,10 @@ describe("inclusion", () => {
   });
 
   test("a proof holds under another size only where the path takes the same turns", () => {
-    for (let size = 1; size <= 70; size += 1) {
+    for (let size = 1; size <= 40; size += 1) {
       for (let index = 0; index < size; index += 1) {
         const claim = inclusionOf(index, size);
-        for (let other = 0; other <= 140; other += 1) {
+        for (let other = 0; other <= 80; other += 1) {
           const same = other > index && turns(index, other) === turns(index, size);
           if (verifyInclusion({ ...claim, size: other }) !== same)
             expect.fail(`leaf ${index} of ${size} as one of ${other} leaves`);
@@ -172,12 +173,12 @@ describe("consistency", () => {
     for (const second of oddCases.slice(1)) {
       for (const first of [1, Math.ceil(second / 2), second - 1]) {
         const claim = consistencyOf(first, second);
-        for (const firstRoot of flipped(claim.firstRoot))
-          expect(verifyConsistency({ ...claim, firstRoot })).toBe(false);
-        for (const secondRoot of flipped(claim.secondRoot))
-          expect(verifyConsistency({ ...claim, secondRoot })).toBe(false);
-        for (const proof of withOneFlipped(claim.proof))
-          expect(verifyConsistency({ ...claim, proof })).toBe(false);
+        const changed = [
+          ...Array.from(flipped(claim.firstRoot), (firstRoot) => ({ ...claim, firstRoot })),
+          ...Array.from(flipped(claim.secondRoot), (secondRoot) => ({ ...claim, secondRoot })),
+          ...Array.from(withOneFlipped(claim.proof), (proof) => ({ ...claim, proof })),
+        ];
+        expect(changed.filter(verifyConsistency)).toEqual([]);
       }
     }
   });
@@ -198,7 +199,7 @@ describe("consistency", () => {
   });
 
   test("a proof holds for no other first size", () => {
-    for (let second = 1; second <= 50; second += 1) {
+    for (let second = 1; second <= 35; second += 1) {
       for (let first = 1; first <= second; first += 1) {
         const claim = consistencyOf(first, second);
         for (let other = 0; other <= second + 1; other += 1) {
@@ -210,10 +211,10 @@ describe("consistency", () => {
   });
 
   test("a proof holds under another second size only where the path takes the same turns", () => {
-    for (let second = 1; second <= 50; second += 1) {
+    for (let second = 1; second <= 35; second += 1) {
       for (let first = 1; first < second; first += 1) {
         const claim = consistencyOf(first, second);
-        for (let other = 0; other <= 100; other += 1) {
+        for (let other = 0; other <= 70; other += 1) {
           const same = other > first && turns(first - 1, other) === turns(first - 1, second);
           if (verifyConsistency({ ...claim, second: other }) !== same)
             expect.fail(`${first} in ${second} as one in ${other}`);
@@ -246,7 +247,7 @@ describe("consistency", () => {
         };
         expect(verifyConsistency(claim)).toBe(false);
       }),
-      { numRuns: 400 },
+      { numRuns: 150 },
     );
   });
 
@@ -303,7 +304,7 @@ test("hashes and sizes made up at random prove nothing and do not throw", () => 
       const claim = { first: a, second: b, firstRoot: one, secondRoot: other, proof: hashes };
       expect(verifyConsistency(claim)).toBe(false);
     }),
-    { numRuns: 2_000 },
+    { numRuns: 400 },
   );
 });
 
@@ -351,8 +352,8 @@ test("at 2^53 - 1 leaves proofs hold and their flipped bits do not", () => {
   const grown = { first: index + 2, second: size, firstRoot, secondRoot: root };
   const proof = sparse.consistency(index + 2, size);
   expect(verifyConsistency({ ...grown, proof })).toBe(true);
-  for (const other of withOneFlipped(proof))
-    expect(verifyConsistency({ ...grown, proof: other })).toBe(false);
+  const changed = Array.from(withOneFlipped(proof), (other) => ({ ...grown, proof: other }));
+  expect(changed.filter(verifyConsistency)).toEqual([]);
 });
 
 /** Left or right at each step from the root to leaf `index`, which is what a verifier makes of the sizes. */

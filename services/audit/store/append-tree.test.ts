@@ -50,7 +50,7 @@ test("batches of any size leave tree, edge and full tiles as they are computed f
   // On the edge of a tile, over it, exactly a tile, over two, and what comes after each of them.
   for (const count of [1, 254, 1, 1, 255, 256, 1, 254, 2, 500, 12, 500, 500, 3, 253, 257]) {
     await append("sizes", count);
-    await expectSoundTrees(superuser);
+    await expectSoundTrees(superuser, "sizes");
   }
   expect((await sizesOf("sizes")).size).toBe(3_050);
 });
@@ -61,7 +61,7 @@ test("a batch of which nothing is new, or only a part, adds to the tree what is 
   const early = { ...makeCandidate(tenantId), sequence: 2n };
   for (const batch of [candidates.slice(0, 250), [early, ...candidates.slice(200)], candidates]) {
     await appendEvents(pool, { tenantId, timeoutMs: 20_000 }, batch, (log) => planAppend(log, batch));
-    await expectSoundTrees(superuser);
+    await expectSoundTrees(superuser, tenantId);
   }
   expect(await sizesOf(tenantId)).toEqual({ size: 300, tree_size: 300 });
 });
@@ -73,7 +73,7 @@ test("appenders who compete leave one tree, whatever the size of their batches",
     }),
   );
   expect((await sizesOf("rivals")).size).toBe(6 * 464);
-  await expectSoundTrees(superuser);
+  await expectSoundTrees(superuser, "rivals");
 });
 
 test("events that the release before appends, also in between, are taken into the tree by the next append", async () => {
@@ -88,7 +88,7 @@ test("events that the release before appends, also in between, are taken into th
     await appendAsReleased(database.appUrl, tenantId, old);
     expect((await sizesOf(tenantId)).tree_size, "it knows of no tree").toBe(before);
     await append(tenantId, own);
-    await expectSoundTrees(superuser);
+    await expectSoundTrees(superuser, tenantId);
   }
   expect((await sizesOf(tenantId)).size).toBe(1_716);
 });
