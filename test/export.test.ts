@@ -4,7 +4,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { CaseState } from "#libs/gen/caseflow/cases/v1/case_pb.ts";
 import { readCases } from "#services/cli/read-cases.ts";
 
-import { caseflow, openFolder, type Folder } from "./support/caseflow-command.ts";
+import { type Ended, openFolder, type Folder } from "./support/caseflow-command.ts";
+import { commandInProcess } from "./support/command-in-process.ts";
 import {
   openCase,
   type people,
@@ -26,11 +27,12 @@ afterAll(async () => {
   await folder?.[Symbol.asyncDispose]();
 });
 
+async function caseflow(person: keyof typeof people, tenant: string, ...args: string[]): Promise<Ended> {
+  return commandInProcess(args, { CASE_URL: cases.url, CASEFLOW_TOKEN: await cases.token(person, tenant) });
+}
+
 async function run(person: keyof typeof people, tenant: string, ...args: string[]): Promise<string> {
-  const { exit, stdout, stderr } = await caseflow(
-    { url: cases.url, token: await cases.token(person, tenant) },
-    args,
-  );
+  const { exit, stdout, stderr } = await caseflow(person, tenant, ...args);
   expect(exit, stderr).toBe(0);
   return stdout;
 }
@@ -94,7 +96,7 @@ test("an export imported into an empty tenant gives the same states, and its exp
 });
 
 test("what was imported is exported, with its own times and people, and on standard output alike", async () => {
-  await writePermitFile(folder.path("generated.csv"), { rows: 80, seed: 21 });
+  await writePermitFile(folder.path("generated.csv"), { rows: 30, seed: 21 });
   const mapping = ["--mapping", "services/cli/import/permits.yaml"];
   await run("importer", "third", "import", folder.path("generated.csv"), ...mapping);
   const exported = await exportOf("third");
@@ -110,8 +112,7 @@ test("a case decided under other rules than the tenant has is refused whole, rat
   await setPolicy(cases, "strict", "fifth");
   await openCase(cases, "approved", "fifth", "strict");
   await exportOf("fifth");
-  const target = { url: cases.url, token: await cases.token("importer", "sixth") };
-  const { stdout, stderr } = await caseflow(target, ["import", folder.path("fifth.ndjson")]);
+  const { stdout, stderr } = await caseflow("importer", "sixth", "import", folder.path("fifth.ndjson"));
   expect(stdout).toBe("applied=0 skipped=0 failed=6\n");
   expect(stderr).toContain("POLICY_DIFFERS");
 });
