@@ -10,6 +10,7 @@ import { cloneAuditDatabase, type TestDatabase } from "./support/databases.ts";
 import { makeEvent } from "./support/events.ts";
 import { keepOutput } from "./support/kept-output.ts";
 import { startOtlpReceiver } from "./support/otlp-receiver.ts";
+import { processEnv } from "./support/process-env.ts";
 import { refusalOf } from "./support/reason-of.ts";
 import { createIssuer, type Issuer } from "./support/tokens.ts";
 
@@ -35,7 +36,11 @@ const settings = () => ({
 /** Runs the service as a process; disposing kills it. */
 function run(env: Readonly<Record<string, string>>) {
   const args = ["--import", "./libs/telemetry/register.ts", "services/audit/main.ts"];
-  const child = spawn(process.execPath, args, { cwd: root, env, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, args, {
+    cwd: root,
+    env: { ...processEnv, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   const exited: Promise<[number | null, NodeJS.Signals | null]> = once(child, "exit") as never; // As Node documents it.
   const lines: Record<string, unknown>[] = [];
   let stderr = "";

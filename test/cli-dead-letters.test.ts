@@ -4,8 +4,8 @@ import { v7 } from "uuid";
 import { readConfig } from "#services/cli/config.ts";
 import { adviceOn } from "#services/cli/dead-letters/advice.ts";
 import { createProgram } from "#services/cli/main.ts";
-import { caseflow } from "./support/caseflow-command.ts";
 import { openCase } from "./support/case-service.ts";
+import { commandInProcess } from "./support/command-in-process.ts";
 import { startDeadLetterStage, type DeadLetterStage } from "./support/dead-letters.ts";
 
 let stage: DeadLetterStage;
@@ -36,8 +36,8 @@ async function idOfFirst(caseId: string): Promise<string> {
 }
 
 async function run(...args: string[]) {
-  const target = { url: stage.cases.url, token: await stage.cases.token("operator") };
-  return caseflow(target, ["dead-letters", ...args]);
+  const env = { CASE_URL: stage.cases.url, CASEFLOW_TOKEN: await stage.cases.token("operator") };
+  return commandInProcess(["dead-letters", ...args], env);
 }
 
 test("the list is an aligned table, the oldest first, cut where it is told to be", async () => {

@@ -1,5 +1,5 @@
-import { expect, test } from "vitest";
-import { startProcessPair } from "./support/process-pair.ts";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startProcessPair, type ProcessPair } from "./support/process-pair.ts";
 import { scrape } from "./support/scrape.ts";
 import { makeSigning } from "./support/signing.ts";
 import { openSuperuserSession } from "#services/local/databases.ts";
@@ -17,9 +17,16 @@ const present = async (metricsUrl: string, names: readonly string[]) => {
   return names.filter((name) => samples.some((sample) => sample.name === name));
 };
 
+const stack = new AsyncDisposableStack();
+let pair: ProcessPair;
+
+beforeAll(async () => {
+  const signing = stack.use(await makeSigning());
+  pair = stack.use(await startProcessPair({}, { signing }));
+});
+afterAll(() => stack.disposeAsync());
+
 test("while the databases are away, what they would have to tell is absent, and the rest says that nobody is ready", async () => {
-  await using signing = await makeSigning();
-  await using pair = await startProcessPair({}, { signing });
   const ofCases = () => present(pair.cases.metricsUrl, backlog);
   const ofAudit = () => present(pair.audit.metricsUrl, ofLogs);
   const ready = () =>
@@ -49,7 +56,6 @@ test("while the databases are away, what they would have to tell is absent, and 
 }, 120_000);
 
 test("a database that does not answer leaves its gauges out and holds up nobody, however many ask", async () => {
-  await using pair = await startProcessPair();
   const ofCases = () => present(pair.cases.metricsUrl, backlog);
   await expect.poll(ofCases, waits).toEqual(backlog);
 
