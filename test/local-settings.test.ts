@@ -9,7 +9,7 @@ import { expect, test } from "vitest";
 import { createCaseClient } from "#libs/client/case-client.ts";
 
 import { cloneAuditDatabase, cloneCaseDatabase } from "./support/databases.ts";
-import { npmStart, untilReady } from "./support/local-stack.ts";
+import { npmStart, start, untilReady } from "./support/local-stack.ts";
 import { makeTemporaryHome } from "./support/temporary-home.ts";
 import { createIssuer } from "./support/tokens.ts";
 
@@ -34,7 +34,7 @@ test("settings put other databases and another issuer in place of the stack's ow
     AUDIT_TOKEN_FILE: relayToken,
   };
 
-  await using refused = npmStart({ home, env }, "--reset");
+  await using refused = start({ home, env }, "--reset");
   expect(await refused.ended).toBe(1);
   expect(refused.output()).toMatch(
     /^CASE_DATABASE_URL: --reset forgets the stack's own databases only; .*$/m,
@@ -65,7 +65,7 @@ test("a port that is taken is told with its setting, before anything is started"
   await once(squatter, "listening");
   const address = squatter.address();
   const port = typeof address === "object" ? String(address?.port) : "";
-  await using starting = npmStart({ home, env: { AUDIT_METRICS_PORT: port } });
+  await using starting = start({ home, env: { AUDIT_METRICS_PORT: port } });
   expect(await starting.ended).toBe(1);
   expect(starting.output()).toMatch(
     new RegExp(`^AUDIT_METRICS_PORT: port ${port} on 127\\.0\\.0\\.1 is taken by another program; .*$`, "m"),
@@ -78,7 +78,7 @@ test("a folder that cannot be written is told with its setting", async () => {
   const file = `${temporary.path}-file`;
   await writeFile(file, "");
   for (const home of [join(file, "home"), "/proc/caseflow"]) {
-    await using starting = npmStart({ home });
+    await using starting = start({ home });
     expect(await starting.ended).toBe(1);
     expect(starting.output()).toMatch(/^CASEFLOW_HOME: cannot write \/.* set it to a folder that .*$/m);
     expect(starting.output()).not.toMatch(/^ +at /m);
@@ -88,14 +88,14 @@ test("a folder that cannot be written is told with its setting", async () => {
 test("settings that will not do are told all at once", async () => {
   await using temporary = await makeTemporaryHome();
   const env = { CASE_PORT: "http", AUDIT_PORT: "70000" };
-  await using starting = npmStart({ home: temporary.path, env });
+  await using starting = start({ home: temporary.path, env });
   expect(await starting.ended).toBe(1);
   expect(starting.output()).toMatch(/^CASE_PORT: .*\nAUDIT_PORT: .*$/m);
 });
 
 test("an option that does not exist is refused", async () => {
   await using temporary = await makeTemporaryHome();
-  await using starting = npmStart({ home: temporary.path }, "--rest");
+  await using starting = start({ home: temporary.path }, "--rest");
   expect(await starting.ended).toBe(1);
   expect(starting.output()).toContain("the one option is --reset");
 });

@@ -16,12 +16,14 @@ import {
   processesOf,
   root,
   run,
+  start,
   untilGone,
   untilReady,
 } from "./support/local-stack.ts";
 import { canaries } from "./support/canaries.ts";
 import { makeTemporaryHome, type TemporaryHome } from "./support/temporary-home.ts";
 
+const command = join(root, "services/cli/main.ts");
 let temporary: TemporaryHome;
 let home: string;
 let starting: Command;
@@ -97,7 +99,7 @@ test("tokens speak for their tenant alone", async () => {
 });
 
 test("a second start with the same folder is refused in one sentence, and leaves the first alone", async () => {
-  await using second = npmStart({ home });
+  await using second = start({ home });
   expect(await second.ended).toBe(1);
   expect(second.output()).toMatch(/^CASEFLOW_HOME: another stack \(process \d+\) is running with .*$/m);
   expect((await readStack(home)).case.pid).toBe(stack.case.pid);
@@ -105,7 +107,7 @@ test("a second start with the same folder is refused in one sentence, and leaves
 
 test("a stack with another folder runs beside it", async () => {
   await using other = await makeTemporaryHome();
-  await using beside = npmStart({ home: other.path });
+  await using beside = start({ home: other.path });
   const { case: cases } = await untilReady(other.path, beside);
   expect(cases.url).not.toBe(stack.case.url);
   beside.kill("SIGTERM");
@@ -152,7 +154,7 @@ test("caseflow shows a case of the running stack, and makes tokens that its serv
   expect(shown.output()).toMatch(new RegExp(`title +${canaries.kiosk}\n`));
 
   const args = ["token", "--tenant", "harbour-city", "--sub", "eve", "--roles", "auditor"];
-  await using printed = run(join(root, "services/cli/main.ts"), args, { home });
+  await using printed = run(command, args, { home });
   expect(await printed.ended).toBe(0);
   expect(printed.output()).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/);
   await using audit = createAuditClient({ url: stack.audit.url, token: printed.output().trim() });
@@ -168,10 +170,10 @@ test("caseflow states that the running stack's services agree, with a token of i
   const { verifierKeys } = await vi.waitFor(() => audit.getCheckpoint({}), { timeout: 15_000 });
 
   const file = join(home, "agreed.tlog-proof");
-  await using recorded = run("npx", ["caseflow", "reconcile", "--record", file], { home });
+  await using recorded = run(command, ["reconcile", "--record", file], { home });
   expect(await recorded.ended, recorded.output()).toBe(0);
-  const args = ["caseflow", "verify", file, "--vkey", verifierKeys[0] ?? ""];
-  await using verified = run("npx", args, { home });
+  const args = ["verify", file, "--vkey", verifierKeys[0] ?? ""];
+  await using verified = run(command, args, { home });
   expect(await verified.ended, verified.output()).toBe(0);
   expect(verified.output()).toMatch(/^states: of the log's first \d+ events \d+ are of caseflow\/case, /m);
 }, 60_000);
@@ -187,7 +189,7 @@ test("caseflow migrate finds the running stack's databases up to date", async ()
 
 test("the demo without a stack says in one sentence how to start one", async () => {
   const empty = await mkdtemp(join(tmpdir(), "caseflow-empty-"));
-  await using demo = run("npm", ["run", "--silent", "demo"], { home: empty });
+  await using demo = run(process.execPath, ["services/local/demo.ts"], { home: empty });
   expect(await demo.ended).toBe(1);
   expect(demo.output()).toContain(`no stack is running with the folder ${empty}: start it with npm start`);
   await rm(empty, { recursive: true });

@@ -17,62 +17,77 @@ import { waitUntil } from "./support/wait-until.ts";
 const patienceMs = 120_000;
 const ctrlC = "\x03";
 
-/** Of one test after the other: a start finds what the test before left, but for the first. */
+/** Of one test after the other: a start finds what the test before left, but for the first. Each start ends in a way of its own. */
 let temporary: TemporaryHome;
+let home: string;
+/** With which the log was signed before it was forgotten. */
+let keysBefore: readonly string[];
 beforeAll(async () => {
   temporary = await makeTemporaryHome();
+  home = temporary.path;
 });
 afterAll(() => temporary[Symbol.asyncDispose]());
 
-test("data survives a restart, and --reset forgets it", { timeout: patienceMs }, async () => {
-  const home = temporary.path;
-  await using first = npmStart({ home });
-  const started = await untilReady(home, first);
-  const caseId = await createCase(started);
-  const log = await readLog(started, 1);
-  first.kill("SIGTERM");
-  expect(await first.ended).toBe(0);
-  await expectStopped(home);
-
-  await using second = npmStart({ home });
-  const again = await untilReady(home, second);
-  expect(await isThere(again, caseId)).toBe(true);
-  await createCase(again);
-  expect(await readLog(again, 2), "one more event, signed with the same key").toEqual({
-    ...log,
-    size: log.size + 1,
-  });
-  second.kill("SIGINT");
-  expect(await second.ended).toBe(0);
-  await expectStopped(home);
-
-  await using third = npmStart({ home }, "--reset");
-  const empty = await untilReady(home, third);
-  expect(await isThere(empty, caseId)).toBe(false);
-  await createCase(empty);
-  const anew = await readLog(empty, 1);
-  expect(anew.size, "a log that has begun anew").toBe(1);
-  expect(anew.keys).not.toEqual(log.keys);
-  third.kill("SIGTERM");
-  expect(await third.ended).toBe(0);
+test("a signal while the stack is starting stops it too, and exits 0", { timeout: patienceMs }, async () => {
+  await using starting = npmStart({ home });
+  await vi.waitFor(() => expect(starting.output()).toContain("migrations"), { timeout: 45_000 });
+  starting.kill("SIGTERM");
+  expect(await starting.ended, starting.output()).toBe(0);
+  expect(starting.output()).not.toContain("Ready.");
+  await expectStopped();
 });
 
-test("one Ctrl-C in a terminal stops everything and exits 0", { timeout: patienceMs }, async () => {
-  const home = temporary.path;
-  await using terminal = openTerminal(home);
-  await untilReady(home, terminal);
-  terminal.write(ctrlC);
-  expect(await terminal.ended, terminal.output()).toBe(0);
-  expect(terminal.output()).toContain("Stopped. The data stays.");
-  await expectStopped(home);
-});
+test(
+  "SIGTERM, or one Ctrl-C in a terminal, stops everything and exits 0, and data survives a restart",
+  { timeout: patienceMs },
+  async () => {
+    await using first = npmStart({ home });
+    const started = await untilReady(home, first);
+    const caseId = await createCase(started);
+    const log = await readLog(started, 1);
+    first.kill("SIGTERM");
+    expect(await first.ended).toBe(0);
+    await expectStopped();
+
+    await using terminal = openTerminal();
+    const again = await untilReady(home, terminal);
+    expect(await isThere(again, caseId)).toBe(true);
+    await createCase(again);
+    expect(await readLog(again, 2), "one more event, signed with the same key").toEqual({
+      ...log,
+      size: log.size + 1,
+    });
+    terminal.write(ctrlC);
+    expect(await terminal.ended, terminal.output()).toBe(0);
+    expect(terminal.output()).toContain("Stopped. The data stays.");
+    await expectStopped();
+    keysBefore = log.keys;
+  },
+);
+
+test(
+  "--reset forgets the data, and a second SIGTERM to npm does not wait for a service that hangs, and exits 143",
+  { timeout: patienceMs },
+  async () => {
+    await using starting = npmStart({ home }, "--reset");
+    const empty = await untilReady(home, starting);
+    expect(await listCases(empty)).toEqual([]);
+    await createCase(empty);
+    const anew = await readLog(empty, 1);
+    expect(anew.size, "a log that has begun anew").toBe(1);
+    expect(anew.keys).not.toEqual(keysBefore);
+    await secondSignal(empty, starting, () => starting.kill("SIGTERM"));
+    expect(await starting.ended, starting.output()).toBe(143);
+    process.kill(empty.case.pid, "SIGCONT");
+    await untilGone(home);
+  },
+);
 
 test(
   "a second Ctrl-C does not wait for a service that hangs, and exits 130",
   { timeout: patienceMs },
   async () => {
-    const home = temporary.path;
-    await using terminal = openTerminal(home);
+    await using terminal = openTerminal();
     const stack = await untilReady(home, terminal);
     await secondSignal(stack, terminal, () => terminal.write(ctrlC));
     expect(await terminal.ended, terminal.output()).toBe(130);
@@ -81,31 +96,10 @@ test(
   },
 );
 
-test("a signal while the stack is starting stops it too, and exits 0", { timeout: patienceMs }, async () => {
-  await using another = await makeTemporaryHome();
-  await using starting = npmStart({ home: another.path });
-  await vi.waitFor(() => expect(starting.output()).toContain("migrations"), { timeout: 45_000 });
-  starting.kill("SIGTERM");
-  expect(await starting.ended, starting.output()).toBe(0);
-  expect(starting.output()).not.toContain("Ready.");
-  await expectStopped(another.path);
-});
-
-test("a second SIGTERM to npm does not wait either, and exits 143", { timeout: patienceMs }, async () => {
-  const home = temporary.path;
-  await using starting = npmStart({ home });
-  const stack = await untilReady(home, starting);
-  await secondSignal(stack, starting, () => starting.kill("SIGTERM"));
-  expect(await starting.ended, starting.output()).toBe(143);
-  process.kill(stack.case.pid, "SIGCONT");
-  await untilGone(home);
-});
-
 test(
-  "a killed npm, and a killed stack, leave nothing running, and the next start works",
+  "a killed npm, stack or service takes all with it, and the next start works",
   { timeout: patienceMs },
   async () => {
-    const home = temporary.path;
     await using first = npmStart({ home });
     const caseId = await createCase(await untilReady(home, first));
     first.kill("SIGKILL");
@@ -114,34 +108,22 @@ test(
 
     await using second = npmStart({ home });
     expect(await isThere(await untilReady(home, second), caseId)).toBe(true);
-    process.kill(await stackProcess(home), "SIGKILL");
+    process.kill(await stackProcess(), "SIGKILL");
     await second.ended;
 
     await using third = npmStart({ home }); // At once: what is still ending is waited for.
-    expect(await isThere(await untilReady(home, third), caseId)).toBe(true);
-    third.kill("SIGTERM");
-    expect(await third.ended).toBe(0);
-    await expectStopped(home);
-  },
-);
-
-test(
-  "a service that dies takes the stack with it, which says which and exits 1",
-  { timeout: patienceMs },
-  async () => {
-    const home = temporary.path;
-    await using starting = npmStart({ home });
-    const stack = await untilReady(home, starting);
+    const stack = await untilReady(home, third);
+    expect(await isThere(stack, caseId)).toBe(true);
     process.kill(stack.audit.pid, "SIGKILL");
-    expect(await starting.ended).toBe(1);
-    expect(starting.output()).toMatch(
+    expect(await third.ended, "the stack says which service died").toBe(1);
+    expect(third.output()).toMatch(
       /the audit service ended by SIGKILL; it said:\n {2}starting\n {2}listening\n/,
     );
-    await expectStopped(home);
+    await expectStopped();
   },
 );
 
-function openTerminal(home: string) {
+function openTerminal() {
   return run("script", ["-qefc", "exec npm start", "/dev/null"], { home });
 }
 
@@ -157,13 +139,13 @@ async function secondSignal(
   signal();
 }
 
-async function expectStopped(home: string): Promise<void> {
+async function expectStopped(): Promise<void> {
   await untilGone(home);
   await expect(access(join(home, "stack.json"))).rejects.toHaveProperty("code", "ENOENT");
 }
 
 /** The process that runs the stack. */
-async function stackProcess(home: string): Promise<number> {
+async function stackProcess(): Promise<number> {
   for (const pid of await processesOf(home)) {
     const command = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
     if (command.startsWith("node\0services/local/start.ts\0")) return pid;
@@ -186,7 +168,10 @@ async function readLog(stack: Stack, events: number): Promise<{ size: number; ke
 }
 
 async function isThere(stack: Stack, caseId: string): Promise<boolean> {
+  return (await listCases(stack)).some((one) => one.caseId === caseId);
+}
+
+async function listCases(stack: Stack) {
   await using cases = createCaseClient({ url: stack.case.url, token: stack.tokens.caseworker ?? "" });
-  const { cases: found } = await cases.listCases({});
-  return found.some((one) => one.caseId === caseId);
+  return (await cases.listCases({})).cases;
 }
