@@ -113,9 +113,9 @@ async function storedRequestIds(): Promise<readonly string[]> {
 
 const mebibyte = 1024 * 1024;
 /** The first is for what is made once: code, pools, caches. */
-const waves = 5;
+const waves = 3;
 /** A wave is of 330 connections with 1,300 calls on them or more: 1 KiB kept of each would show. */
-const keptGrowthMax = 6 * mebibyte;
+const keptGrowthMax = 3 * mebibyte;
 /** Coarse, for what is beside the heap: pages that were freed are not given back at once. */
 const residentGrowthMax = 128 * mebibyte;
 const quietMs = 15_000;
