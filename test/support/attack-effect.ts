@@ -16,6 +16,17 @@ export interface Effect {
   readonly changed: boolean;
 }
 
+/** What a victim has, by connection and victim: read once, as nothing that is tried here lasts. */
+const victims = new WeakMap<Client, Map<string, string>>();
+
+async function readVictim(superuser: Client, victim: string): Promise<string> {
+  const known = victims.get(superuser) ?? new Map<string, string>();
+  victims.set(superuser, known);
+  const digests = known.get(victim) ?? JSON.stringify(await digestsWithin(superuser, victim));
+  known.set(victim, digests);
+  return digests;
+}
+
 /** Runs a statement in a transaction, looks what came of it, and undoes it. */
 export async function effectOf(
   superuser: Client,
@@ -25,13 +36,13 @@ export async function effectOf(
 ): Promise<Effect> {
   await superuser.query("BEGIN");
   try {
-    const before = await digestsWithin(superuser, victim);
+    const before = await readVictim(superuser, victim);
     if (role !== undefined) await superuser.query(`SET LOCAL ROLE ${role}`);
     if (tenant !== undefined) await superuser.query(`SET LOCAL app.tenant_id = '${tenant}'`);
     const { rows } = await superuser.query({ text, values: [...values] });
     await superuser.query("RESET ROLE");
     const after = await digestsWithin(superuser, victim);
-    return { refused: undefined, rows, changed: JSON.stringify(after) !== JSON.stringify(before) };
+    return { refused: undefined, rows, changed: JSON.stringify(after) !== before };
   } catch (error) {
     if (!(error instanceof DatabaseError)) throw error;
     return { refused: error.constraint ?? error.code, rows: [], changed: false };
