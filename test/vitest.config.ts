@@ -17,11 +17,28 @@ class WholeServicesFirst extends BaseSequencer {
 }
 const wholeServices = /\/(test|contracts)\/[^/]+\.test\.ts$|\/test\/hostile\//;
 
+/** They set what a process has one of: where its telemetry goes. */
+const ofOneProcess = [
+  "libs/client/call-events.test.ts",
+  "libs/telemetry/{log,sdk,spans}.test.ts",
+  "services/case/rpc/audit-recorder.test.ts",
+];
+
 export default defineConfig({
   test: {
     env: { NODE_COMPILE_CACHE: compiled },
-    include: ["**/*.test.ts"],
-    exclude: ["**/node_modules/**", "**/.caseflow/**"],
+    projects: [
+      { extends: true, test: { name: "whole", include: ["test/**/*.test.ts", ...ofOneProcess] } },
+      {
+        extends: true,
+        test: {
+          name: "parts",
+          include: ["{libs,services,contracts}/**/*.test.ts"],
+          exclude: ofOneProcess,
+          isolate: false, // One process for many files: loading their modules takes longer than most of these tests.
+        },
+      },
+    ],
     pool: "forks",
     execArgv: ["--min-semi-space-size=16"], // MiB: from 1 MiB up, it collects garbage 1,800 times a file.
     experimental: { viteModuleRunner: false, nodeLoader: false }, // Node reads our TypeScript itself, and keeps it compiled.

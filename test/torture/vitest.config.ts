@@ -13,6 +13,7 @@ const torture = mergeConfig(ordinary, {
     env: { CASEFLOW_WATCH_CHANGES: "10000", CASEFLOW_RUNS: "300" },
   },
 });
+delete torture.test.projects;
 torture.test.include = [
   "test/hostile/brownout.test.ts",
   "test/hostile/crash-*.test.ts",
