@@ -48,7 +48,12 @@ async function attack(
 /** Of all that came what is text as it stands. Headers are compressed: chance would spell words in them. */
 function asAnswer(seen: Buffer): RawAnswer {
   const readable = framesOf(seen).filter((found) => !compressed.has(found.type));
-  return { status: 0, headers: {}, trailers: {}, body: Buffer.concat(readable.map(({ payload }) => payload)) };
+  return {
+    status: 0,
+    headers: {},
+    trailers: {},
+    body: Buffer.concat(readable.map(({ payload }) => payload)),
+  };
 }
 const compressed: ReadonlySet<number> = new Set([type.headers, type.continuation]);
 

@@ -42,10 +42,12 @@ async function takeConnections({ cases }: MortalPostgres): Promise<AsyncDisposab
     }
   };
   for (let others: number | null = 1; others !== 0;) {
-    ({ rowCount: others } = await superuser.query(
-      "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename IN ('case_app', 'audit_app')",
-    ));
     while (await take());
+    // Nobody else can come now: who is found has come before, and whose place comes free is taken next.
+    ({ rowCount: others } = await superuser.query(
+      `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+        WHERE backend_type = 'client backend' AND (usename IS NULL OR usename IN ('case_app', 'audit_app'))`,
+    ));
   }
   const held = opened.move();
   return { [Symbol.asyncDispose]: () => held.disposeAsync() };
